@@ -1,0 +1,1 @@
+"""Mints single-use session tokens: authenticate, limit, mint; also serves the page."""
