@@ -1,0 +1,159 @@
+"""The listening process: connection deadlines that aiohttp leaves open, signals, and an orderly stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from service_kit.errors import Refusal
+from service_kit.settings import fail
+from service_kit.web import CODE_BY_STATUS, new_request_id, refusal_response
+
+HEADER_SECONDS: Final = 5.0
+KEEPALIVE_SECONDS: Final = 75.0
+MAX_HEADER_BYTES: Final = 8_190
+MAX_HEADERS: Final = 64
+SHUTDOWN_SECONDS: Final = 2.0
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's connection with a deadline for its first request, and our error shape for what is not HTTP at all.
+
+    Later requests of a kept-alive connection fall under aiohttp's keep-alive timer.
+    """
+
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        loop = asyncio.get_running_loop()
+        self._header_timer = loop.call_later(HEADER_SECONDS, self._header_deadline)
+
+    def headers_complete(self) -> None:
+        """The first request arrived."""
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.headers_complete()
+        super().connection_lost(exc)
+
+    def _header_deadline(self) -> None:
+        self._header_timer = None
+        if self.transport is not None:
+            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a malformed request; aiohttp's own answer names its version and repeats the request."""
+        self.headers_complete()
+        too_large = type(exc).__name__ == "LineTooLong"
+        code = "headers_too_large" if too_large else CODE_BY_STATUS.get(status, "invalid_request")
+        response = refusal_response(Refusal("internal_error" if status >= 500 else code), new_request_id())
+        response.headers[hdrs.SERVER] = "airlock"
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """aiohttp's connection factory, making our connections."""
+
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        super().__init__(server.request_handler, request_factory=server.request_factory, **options)
+        self._options = options
+
+    def __call__(self) -> _Connection:
+        return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
+
+
+class _Runner(web.AppRunner):
+    """Runs an application on our connections."""
+
+    async def _make_server(self) -> web.Server:
+        return _Server(
+            await super()._make_server(),
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            max_field_size=MAX_HEADER_BYTES,
+            max_line_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+
+@web.middleware
+async def note_headers(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> Any:
+    """End the header deadline: this request is complete. Belongs first among the middlewares."""
+    if isinstance(request.protocol, _Connection):
+        request.protocol.headers_complete()
+    return await handler(request)
+
+
+class Stop:
+    """The process was asked to stop; a second signal asks for haste."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.at_once = asyncio.Event()
+
+    def on_signal(self) -> None:
+        """Handle SIGTERM or SIGINT."""
+        if self.asked.is_set():
+            self.at_once.set()
+        self.asked.set()
+
+
+Drain = Callable[[asyncio.Event], Awaitable[None]]
+
+
+async def serve(app: web.Application, *, service: str, host: str, port: int, drain: Drain) -> None:
+    """Serve until SIGTERM or SIGINT, then ``drain`` (given the event of a second signal) and close everything."""
+    log = structlog.get_logger()
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.on_signal)
+    runner = _Runner(app, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            fail([f"PORT: cannot listen on {host} port {port}: {error.strerror}"])
+        bound = runner.addresses[0][1]
+        log.info("listening", service=service, host=host, port=bound)
+        await stop.asked.wait()
+        log.info("drain.start")
+        await drain(stop.at_once)
+    finally:
+        await runner.cleanup()
+        log.info("drain.end")
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a service's main coroutine on uvloop where it exists (Linux and macOS)."""
+
+    async def entry() -> None:
+        await main()
+
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(entry())

@@ -1,0 +1,116 @@
+"""Structured logs: one JSON line per event, and only keys on a list.
+
+Content never reaches a logger; the list is the second line of defence. Library log records keep their place in the
+code and their exception's type, never their text: aiohttp, for one, logs a rejected handshake with the token in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+MAX_VALUE_CHARS: Final = 256
+
+ALLOWED_KEYS: Final = frozenset(
+    {
+        "address",  # a pseudonym, as is subject
+        "at",
+        "audio_in_seconds",
+        "audio_out_seconds",
+        "bytes_in",
+        "bytes_out",
+        "caller",
+        "close_code",
+        "code",
+        "config_sha256",
+        "cost_usd",
+        "duration_seconds",
+        "ended_at",
+        "ending",
+        "error",
+        "event",
+        "host",
+        "http_status",
+        "level",
+        "live_sessions",
+        "logger",
+        "method",
+        "model",
+        "origin",
+        "param",
+        "port",
+        "profile",
+        "provider",
+        "reference_id",
+        "refused_events",
+        "request_id",
+        "route",
+        "service",
+        "session_id",
+        "started_at",
+        "stored_bytes",
+        "subject",
+        "tenant",
+        "timestamp",
+        "token_id",
+        "token_seconds",
+        "tokens",
+        "waited_seconds",
+    }
+)
+
+
+def where(error: BaseException) -> str:
+    """The place an exception was raised, as ``file:line``: what a log may say of it beside its type."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _keep_allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {key: _cut(value) for key, value in fields.items() if key in ALLOWED_KEYS}
+
+
+def _cut(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _cut(item) for key, item in value.items() if isinstance(item, dict | int | float)}
+    return str(value)[:MAX_VALUE_CHARS]
+
+
+class _LibraryRecords(logging.Handler):
+    """Turns a library's record into one of our lines, without its text."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        structlog.get_logger().log(
+            record.levelno,
+            "library.log",
+            logger=record.name,
+            at=where(error) if error else f"{Path(record.pathname).name}:{record.lineno}",
+            error=type(error).__name__ if error else None,
+        )
+
+
+def set_up_logging(service: str, level: str) -> None:
+    """Send every log of this process to standard output as JSON lines, from ``level`` upwards."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _keep_allowed,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    logging.basicConfig(level=level, handlers=[_LibraryRecords()], force=True)

@@ -1,0 +1,186 @@
+"""Profiles: named, server-side session configurations with their locks and limits, loaded from one TOML file.
+
+Defaults are strict and unknown keys are refused, so that a typing error cannot open a lock (DESIGN: "Profiles").
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from service_kit.session_fields import (
+    FIELDS,
+    OPENABLE,
+    InvalidField,
+    Session,
+    check_session,
+    is_open,
+)
+from service_kit.session_token import MAX_TOKEN_SECONDS, Limits, Lock
+
+CLIENT_EVENTS: Final = frozenset(
+    {
+        "session.update",
+        "input_audio_buffer.append",
+        "input_audio_buffer.commit",
+        "input_audio_buffer.clear",
+        "output_audio_buffer.clear",
+        "conversation.item.create",
+        "conversation.item.retrieve",
+        "conversation.item.truncate",
+        "conversation.item.delete",
+        "response.create",
+        "response.cancel",
+    }
+)
+"""The complete GA list (realtime-protocol reference §3.2)."""
+
+ProfileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+CallerKind = Literal["anonymous", "oidc", "api_key"]
+
+
+class ProfilesError(Exception):
+    """The profiles file is missing or wrong; the message lists every problem."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ProfileLimits(_Strict):
+    """What one session may use. Seconds are whole seconds; every key is optional."""
+
+    token_seconds: Annotated[int, Field(ge=10, le=MAX_TOKEN_SECONDS)] = MAX_TOKEN_SECONDS
+    max_session_seconds: Annotated[int, Field(ge=1, le=3_600)] = 600
+    max_input_audio_seconds: Annotated[int, Field(ge=1, le=3_600)] = 600
+    max_total_tokens: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
+    max_cost_usd: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, le=4_096)] = 4_096
+    max_message_bytes: Annotated[int, Field(ge=1_024, le=22_020_096)] = 1_048_576
+    max_messages_per_second: Annotated[int, Field(ge=1, le=10_000)] = 100
+    audio_burst_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
+    idle_seconds: Annotated[int, Field(ge=1, le=3_600)] = 120
+    max_refused_events_per_minute: Annotated[int, Field(ge=1, le=10_000)] = 20
+
+
+class Profile(_Strict):
+    """One named session configuration."""
+
+    model: Annotated[str, Field(min_length=1, max_length=128)]
+    callers: tuple[CallerKind, ...] = ()
+    roles: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    open_fields: tuple[str, ...] = ()
+    on_locked_field: Literal["narrow", "refuse"] = "narrow"
+    hide: tuple[str, ...] = ("instructions", "tools", "tool_choice", "prompt", "tracing")
+    client_events: tuple[str, ...] = tuple(sorted(CLIENT_EVENTS - {"output_audio_buffer.clear"}))
+    session: Session = {}
+    limits: ProfileLimits = ProfileLimits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_to_tuples(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+    @field_validator("open_fields")
+    @classmethod
+    def _open_fields_exist(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            if not any(is_open(field, (path,)) for field in OPENABLE):
+                raise ValueError(f"'{path}' is not a field that can be opened")
+        return paths
+
+    @field_validator("hide")
+    @classmethod
+    def _hidden_fields_exist(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            if not any(is_open(field, (path,)) for field in FIELDS):
+                raise ValueError(f"'{path}' is not a session field")
+        return paths
+
+    @field_validator("client_events")
+    @classmethod
+    def _client_events_exist(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        for event_type in types:
+            if event_type not in CLIENT_EVENTS:
+                raise ValueError(f"'{event_type}' is not a client event")
+        return types
+
+    @field_validator("session")
+    @classmethod
+    def _session_is_valid(cls, session: Session) -> Session:
+        if "model" in session:
+            raise ValueError("the model stands in the profile, not in its session")
+        try:
+            return check_session(session)
+        except InvalidField as error:
+            raise ValueError(str(error)) from error
+
+    def lock(self, session: Session | None = None) -> Lock:
+        """The lock this profile gives; a trusted caller's checked ``session`` takes the place of the profile's own.
+
+        What such a caller set is locked, even where the profile leaves the field open to browsers.
+        """
+        locked = dict(self.session if session is None else session)
+        locked.setdefault("type", "realtime")
+        locked.setdefault("model", self.model)
+        open_fields = frozenset(self.open_fields)
+        if session is not None:
+            open_fields = frozenset(path for path in open_fields if not _holds(session, path))
+        if locked["type"] == "realtime":
+            ceiling = self.limits.max_output_tokens
+            asked = locked.get("max_output_tokens", ceiling)
+            locked["max_output_tokens"] = min(asked, ceiling) if isinstance(asked, int) else ceiling
+        return Lock(
+            session=locked,
+            open_fields=open_fields,
+            on_locked_field=self.on_locked_field,
+            hide=frozenset(self.hide),
+            client_events=frozenset(self.client_events),
+        )
+
+    def session_limits(self) -> Limits:
+        """The limits as a token carries them."""
+        return Limits(**self.limits.model_dump(exclude={"token_seconds"}))
+
+
+def _holds(session: Mapping[str, object], path: str) -> bool:
+    node: object = session
+    for key in path.split("."):
+        if not isinstance(node, Mapping) or key not in node:
+            return False
+        node = node[key]
+    return True
+
+
+class Profiles(_Strict):
+    """The whole file: profiles by name."""
+
+    profiles: Annotated[dict[ProfileName, Profile], Field(min_length=1)]
+
+
+def parse_profiles(text: str) -> Profiles:
+    """Check a profiles file's text. Raises ProfilesError listing every problem."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProfilesError(f"is not TOML: {error}") from error
+    try:
+        return Profiles.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
+        raise ProfilesError("; ".join(problems)) from error
+
+
+def load_profiles(path: Path) -> Profiles:
+    """Read and check a profiles file. Raises ProfilesError."""
+    try:
+        return parse_profiles(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProfilesError(f"cannot be read: {error.strerror}") from error

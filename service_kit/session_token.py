@@ -1,0 +1,222 @@
+"""The session token: its text, what it stands for, and how both hide from whoever reads Redis.
+
+The token carries a random id and its expiry, nothing else. The claims lie in Redis, sealed with a key that only the
+id yields; the record's public name is derived one-way from the same id, so it can revoke a token and never redeem it.
+Pure: times, ids and nonces are arguments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from itsdangerous import BadData, TimestampSigner, URLSafeSerializer
+from itsdangerous.encoding import base64_decode, base64_encode, want_bytes
+
+TOKEN_PREFIX: Final = "ek_"  # noqa: S105 - OpenAI's public prefix; browser SDKs refuse any other
+TOKEN_ID_BYTES: Final = 24
+MAX_TOKEN_SECONDS: Final = 300
+MAX_TOKEN_CHARS: Final = 512
+CLOCK_SKEW_SECONDS: Final = 5
+_NONCE_BYTES: Final = 12
+
+
+class InvalidToken(Exception):
+    """The text is not a token that we signed in this environment, or not in its canonical spelling."""
+
+
+class TokenExpired(Exception):
+    """The token is ours, but its time is over."""
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one session may use; see :class:`service_kit.profiles.ProfileLimits` for ranges and meaning."""
+
+    max_session_seconds: int
+    max_input_audio_seconds: int
+    max_total_tokens: int
+    max_cost_usd: float | None
+    max_output_tokens: int
+    max_message_bytes: int
+    max_messages_per_second: int
+    audio_burst_seconds: int
+    idle_seconds: int
+    max_refused_events_per_minute: int
+
+
+class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The session the server decided on, and what of it a browser may still set or see.
+
+    ``session`` is OpenAI's session object (``type`` and ``model`` included); ``open_fields`` are dotted paths in it.
+    """
+
+    session: dict[str, object]
+    open_fields: frozenset[str]
+    on_locked_field: Literal["narrow", "refuse"]
+    hide: frozenset[str]
+    client_events: frozenset[str]
+
+    @property
+    def model(self) -> str:
+        """The locked model."""
+        return str(self.session["model"])
+
+
+class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a token stands for. Times are Unix seconds; ``origin`` None means not bound to one."""
+
+    subject: str
+    tenant: str
+    anonymous: bool
+    profile: str
+    origin: str | None
+    issued_at: int
+    expires_at: int
+    lock: Lock
+    limits: Limits
+    max_sessions_per_subject: int | None = None
+    reference_id: str | None = None
+    metadata: dict[str, str] = {}
+
+    @property
+    def config_sha256(self) -> str:
+        """A fingerprint of lock and limits, for the receipt."""
+        encoded = msgspec.json.encode((self.lock, self.limits), order="deterministic")
+        return hashlib.sha256(encoded).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKeys:
+    """Everything that one token id yields; no further secret is involved (RFC 5869).
+
+    Attributes:
+        token_id: the record's public name; may revoke, never redeem.
+    """
+
+    token_id: str
+    _seal_key: bytes = field(repr=False)
+    _digest_key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, token_secret: bytes) -> TokenKeys:
+        """Derive name and keys from the random id inside the token."""
+        return cls(
+            "tok_" + urlsafe_b64encode(_derive(token_secret, b"name", 18)).decode(),
+            _derive(token_secret, b"seal", 32),
+            _derive(token_secret, b"digest", 32),
+        )
+
+    def seal(self, claims: Claims, nonce: bytes) -> bytes:
+        """Encrypt the claims; ``nonce`` is 12 random bytes."""
+        sealed = AESGCM(self._seal_key).encrypt(nonce, msgspec.json.encode(claims), self.token_id.encode())
+        return nonce + sealed
+
+    def unseal(self, sealed: bytes) -> Claims:
+        """The claims of a sealed record. Raises InvalidToken when the record was altered or is another token's."""
+        try:
+            plain = AESGCM(self._seal_key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self.token_id.encode())
+            return msgspec.json.decode(plain, type=Claims)
+        except (InvalidTag, ValueError, msgspec.DecodeError) as error:
+            raise InvalidToken from error
+
+    def digest(self, value: str) -> str:
+        """A keyed digest, so that Redis can compare a value that it cannot read."""
+        return hmac.new(self._digest_key, value.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _derive(secret: bytes, label: bytes, length: int) -> bytes:
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"airlock/token/v1/" + label).derive(secret)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionToken:
+    """A token that was proven ours: the random id, and when it expires (Unix seconds)."""
+
+    secret: bytes = field(repr=False)
+    expires_at: int
+
+
+class SessionTokenCodec:
+    """Turns a token into text and back, for one environment and a ring of signing keys.
+
+    ``keys`` run from oldest to newest: the newest signs, every one verifies. The environment is part of the salt, so
+    that a staging token fails in production.
+    """
+
+    def __init__(self, keys: Sequence[str], environment: str) -> None:
+        self._serializer = URLSafeSerializer(
+            list(keys),
+            salt=f"airlock/session-token/v1/{environment}",
+            signer=_Signer,
+            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+        )
+
+    def encode(self, token: SessionToken, now: float) -> str:
+        """The token's only accepted spelling, signed at ``now``."""
+        signer = self._signer()
+        signer.now = int(now)
+        payload = self._serializer.dump_payload([base64_encode(token.secret).decode(), token.expires_at])
+        return TOKEN_PREFIX + signer.sign(payload).decode()
+
+    def decode(self, unverified: str, now: float) -> SessionToken:
+        """Prove a token genuine and in time, without I/O.
+
+        Two services' clocks may differ by 5 s; the exact end of a token's life is its record's, in Redis.
+        Raises InvalidToken or TokenExpired.
+        """
+        if len(unverified) > MAX_TOKEN_CHARS or not unverified.isascii() or not unverified.startswith(TOKEN_PREFIX):
+            raise InvalidToken
+        signed = want_bytes(unverified.removeprefix(TOKEN_PREFIX))
+        try:
+            payload, issued_at = self._signer().unsign_at(signed)
+            _require_canonical(signed)
+            secret_text, expires_at = self._serializer.load_payload(payload)
+            secret = base64_decode(secret_text)
+        except (BadData, ValueError, TypeError) as error:
+            raise InvalidToken from error
+        if not isinstance(expires_at, int) or len(secret) != TOKEN_ID_BYTES:
+            raise InvalidToken
+        if issued_at > now + CLOCK_SKEW_SECONDS or expires_at - issued_at > MAX_TOKEN_SECONDS:
+            raise InvalidToken
+        if now >= expires_at + CLOCK_SKEW_SECONDS:
+            raise TokenExpired
+        return SessionToken(secret, expires_at)
+
+    def _signer(self) -> _Signer:
+        signer = self._serializer.make_signer(self._serializer.salt)
+        assert isinstance(signer, _Signer)  # noqa: S101 - narrows itsdangerous' declared type
+        return signer
+
+
+class _Signer(TimestampSigner):
+    """itsdangerous' timestamp signer with the clock as a value, so that minting is a pure function."""
+
+    now: int = 0
+
+    def get_timestamp(self) -> int:
+        return self.now
+
+    def unsign_at(self, signed: bytes) -> tuple[bytes, int]:
+        """The payload and the Unix second of its signature. Raises BadSignature."""
+        payload, at = self.unsign(signed, return_timestamp=True)
+        return payload, int(at.timestamp())
+
+
+def _require_canonical(signed: bytes) -> None:
+    """Refuse other spellings of the same signature.
+
+    base64 ignores the unused low bits of the last character, added padding and foreign characters, so one token has
+    several texts that verify. Payload and timestamp are under the signature; only the signature's own text is not.
+    """
+    signature = signed.rpartition(b".")[2]
+    if base64_encode(base64_decode(signature)) != signature:
+        raise ValueError("not canonical")

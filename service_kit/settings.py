@@ -1,0 +1,148 @@
+"""What both services read from the environment and ``.env``: a frozen typed object, every problem reported at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIN_KEY_CHARS = 32
+EXAMPLE_MARKER = "change-me"
+"""Every secret in ``.env.example`` holds this word; production refuses it."""
+
+
+def split_commas(value: object) -> object:
+    """``"a, b"`` → ``("a", "b")``."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+DEVELOPMENT_ORIGINS = ("http://localhost:8080", "http://127.0.0.1:8080")
+_ORIGIN_SCHEMES = ("http", "https")
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_commas)]
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), Field(min_length=1)]
+
+
+class ServiceSettings(BaseSettings):
+    """The settings that both services share. Names are the environment's, in lower case."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    airlock_env: Literal["development", "production"] = "development"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    redis_url: SecretStr
+    airlock_profiles: Path = Path("profiles.toml")
+    allowed_origins: CommaSeparated = ()
+    token_signing_keys: Keys
+    pseudonym_key: SecretStr
+    trusted_edge: Networks = ()
+    drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        scheme = urlsplit(value.get_secret_value()).scheme
+        if scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        if in_production(info) and scheme == "redis":
+            raise ValueError("must use TLS (rediss://) or a unix socket in production")
+        return value
+
+    @field_validator("token_signing_keys")
+    @classmethod
+    def _signing_keys(cls, keys: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
+        return tuple(check_key(key, info) for key in keys)
+
+    @field_validator("pseudonym_key")
+    @classmethod
+    def _pseudonym_key(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
+        return check_key(key, info)
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins_are_exact(cls, origins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not origins and in_production(info):
+            raise ValueError("must name the page's origin in production")
+        for origin in origins:
+            parts = urlsplit(origin)
+            if not parts.netloc or f"{parts.scheme}://{parts.netloc}" != origin or parts.scheme not in _ORIGIN_SCHEMES:
+                raise ValueError(f"'{origin}' is not an origin such as https://example.com (no path, no wildcard)")
+            if "*" in origin:
+                raise ValueError(f"'{origin}' has a wildcard; name each origin")
+            if in_production(info) and parts.scheme != "https":
+                raise ValueError(f"'{origin}' must be https in production")
+        # Nothing named, in development: the page's own address in both spellings.
+        return origins or DEVELOPMENT_ORIGINS
+
+    @field_validator("log_level")
+    @classmethod
+    def _log_level(cls, level: str, info: ValidationInfo) -> str:
+        if level == "DEBUG" and in_production(info):
+            raise ValueError("must not be DEBUG in production")
+        return level
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """The key ring, oldest first."""
+        return tuple(key.get_secret_value() for key in self.token_signing_keys)
+
+
+def in_production(info: ValidationInfo) -> bool:
+    """Whether the settings under validation are production's."""
+    return info.data.get("airlock_env") == "production"
+
+
+def check_key(key: SecretStr, info: ValidationInfo) -> SecretStr:
+    """Refuse a key that is short or, in production, the example's."""
+    if len(key.get_secret_value()) < MIN_KEY_CHARS:
+        raise ValueError(f"each key needs at least {MIN_KEY_CHARS} characters, for example from: openssl rand -hex 32")
+    if in_production(info) and EXAMPLE_MARKER in key.get_secret_value():
+        raise ValueError("must not be the example's in production")
+    return key
+
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+def load_settings(settings_class: type[SettingsT]) -> SettingsT:
+    """Read the environment; on any problem print all of them, names and not values, and exit with status 2."""
+    try:
+        return settings_class()
+    except ValidationError as error:
+        fail(f"{_name(item['loc'])}{_reason(item)}" for item in error.errors(include_input=False, include_url=False))
+
+
+def fail(problems: Iterable[str]) -> NoReturn:
+    """Print the problems and exit with status 2, before any port is bound."""
+    print("Cannot start. Please correct:", file=sys.stderr)  # noqa: T201 - logging is not set up yet
+    for problem in problems:
+        print(f"  - {problem}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(2)
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return f"{str(location[0]).upper()}: " if location else ""
+
+
+def _reason(item: Any) -> str:
+    if item["type"] == "missing":
+        return "is required"
+    return str(item["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,191 @@
+"""What every HTTP answer of both services has in common: request id, error shape, security headers, CORS, health."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+from aiohttp import hdrs, web
+
+from service_kit import strict_json
+from service_kit.errors import Refusal
+from service_kit.log import where
+
+BODY_SECONDS: Final = 5.0
+MAX_BODY_BYTES: Final = 16_384
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+CODE_BY_STATUS: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    426: "upgrade_required",
+    431: "headers_too_large",
+}
+
+API_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+HSTS: Final = "max-age=31536000; includeSubDomains"
+
+# What OpenAI's browser SDKs send beside a JSON body.
+CORS_REQUEST_HEADERS: Final = ", ".join(
+    [
+        "Authorization",
+        "Content-Type",
+        "OpenAI-Organization",
+        "OpenAI-Project",
+        *(
+            f"X-Stainless-{name}"
+            for name in (
+                "Arch",
+                "Lang",
+                "OS",
+                "Package-Version",
+                "Retry-Count",
+                "Runtime",
+                "Runtime-Version",
+                "Timeout",
+            )
+        ),
+    ]
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def new_request_id() -> str:
+    """A public name for one request; it joins an answer to its log line."""
+    return "req_" + secrets.token_hex(8)
+
+
+def refusal_response(refusal: Refusal, request_id: str) -> web.Response:
+    """A refusal as an HTTP answer in OpenAI's shape."""
+    return web.json_response(refusal.body(request_id), status=refusal.row.http or 500, headers=refusal.headers())
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, and turn whatever goes wrong into one row of the error table."""
+    request[REQUEST_ID] = request_id = new_request_id()
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return refusal_response(refusal, request_id)
+    except web.HTTPException as error:
+        response = refusal_response(Refusal(CODE_BY_STATUS.get(error.status, "invalid_request")), request_id)
+        if hdrs.ALLOW in error.headers:
+            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        return response
+    except Exception as error:  # noqa: BLE001 - the last resort: the cause goes to the log, never to the caller
+        structlog.get_logger().error(
+            "internal_error", request_id=request_id, error=type(error).__name__, at=where(error)
+        )
+        return refusal_response(Refusal("internal_error"), request_id)
+
+
+def add_headers(*, hsts: bool) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """An ``on_response_prepare`` handler that sets the security headers and drops the version banner."""
+
+    async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.popall(hdrs.SERVER, None)
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+        for name, value in API_HEADERS.items():
+            response.headers.setdefault(name, value)
+        if hsts:
+            response.headers["Strict-Transport-Security"] = HSTS
+
+    return on_prepare
+
+
+def cors(prefix: str, allowed_origins: Sequence[str], methods: str) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """A middleware that answers CORS under ``prefix`` for origins on the list, compared exactly.
+
+    Without an Origin, or beyond the prefix, it does nothing. It guards no WebSocket: browsers do not ask there.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        origin = request.headers.get(hdrs.ORIGIN)
+        if not request.path.startswith(prefix):
+            return await handler(request)
+        if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
+            if origin not in allowed_origins:
+                raise Refusal("origin_not_allowed")
+            response: web.StreamResponse = web.Response(
+                status=204,
+                headers={
+                    hdrs.ACCESS_CONTROL_ALLOW_METHODS: methods,
+                    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: CORS_REQUEST_HEADERS,
+                    hdrs.ACCESS_CONTROL_MAX_AGE: "600",
+                },
+            )
+        else:
+            response = await handler(request)
+        response.headers[hdrs.VARY] = hdrs.ORIGIN
+        if origin in allowed_origins:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = str(origin)
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "X-Request-Id, Retry-After"
+        return response
+
+    return middleware
+
+
+async def read_json(request: web.Request) -> object:
+    """The request's JSON body by the strict reading; an absent body is ``{}``.
+
+    Raises Refusal: 415 for another type or any encoding, 413 over 16 KiB, 408 after 5 s, 400 for bad JSON.
+    """
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise Refusal("unsupported_media_type")
+    if request.can_read_body and request.content_type != "application/json":
+        raise Refusal("unsupported_media_type")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await request.read()
+    except TimeoutError as error:
+        raise Refusal("request_timeout") from error
+    if not body:
+        return {}
+    try:
+        return strict_json.decode(body)
+    except strict_json.InvalidJson as error:
+        raise Refusal("invalid_request", message="The body is not valid JSON. Send one JSON object.") from error
+
+
+class Readiness:
+    """Whether this process should get work: every check passes and it is not draining."""
+
+    def __init__(self, **checks: Callable[[], Awaitable[bool]]) -> None:
+        self._checks = checks
+        self.draining = False
+
+    async def failing(self) -> list[str]:
+        """The names of what is not ready."""
+        if self.draining:
+            return ["draining"]
+        return [name for name, check in self._checks.items() if not await check()]
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve ``/healthz`` and ``/readyz``."""
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        failing = await self.failing()
+        if failing:
+            return web.json_response({"status": "unavailable", "failing": failing}, status=503)
+        return web.json_response({"status": "ok"})
