@@ -123,12 +123,11 @@ def cors(prefix: str, allowed_origins: Sequence[str], methods: str) -> Callable[
         if not request.path.startswith(prefix):
             return await handler(request)
         origin = request.headers.get(hdrs.ORIGIN)
-        request[_CORS_HEADERS] = {hdrs.VARY: hdrs.ORIGIN}
+        headers: dict[str, str] = {hdrs.VARY: hdrs.ORIGIN}
         if origin in allowed_origins:
-            request[_CORS_HEADERS] |= {
-                hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: str(origin),
-                hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "X-Request-Id, Retry-After",
-            }
+            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = str(origin)
+            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "X-Request-Id, Retry-After"
+        request[_CORS_HEADERS] = headers
         if request.method != hdrs.METH_OPTIONS or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
             return await handler(request)
         if origin not in allowed_origins:

@@ -24,7 +24,7 @@ class ExpiresAfter(_Body):
 
 
 class AirlockOptions(_Body):
-    """What a caller may ask for beyond OpenAI's fields; metadata is bounded as OpenAI's is (protocol reference §5.9)."""
+    """What a caller may ask for beyond OpenAI's fields; metadata has OpenAI's bounds (protocol reference §5.9)."""
 
     profile: str | None = None
     subject: Annotated[str, Field(min_length=1, max_length=256)] | None = None
