@@ -25,13 +25,13 @@ async def serving(app: web.Application) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
-async def talk(port: int, sent: bytes) -> bytes:
-    """Send raw bytes and return everything that comes back until the server closes."""
+async def talk(port: int, sent: bytes, *, until: bytes | None = None) -> bytes:
+    """Send raw bytes and return what comes back up to ``until``, or until the server closes."""
     async with asyncio.timeout(RAW_SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(sent)
             await writer.drain()
-            return await reader.read()
+            return await (reader.readuntil(until) if until else reader.read())
         finally:
             writer.close()
