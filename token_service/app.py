@@ -86,10 +86,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
 async def drain(app: web.Application, settings: TokenServiceSettings, at_once: asyncio.Event) -> None:
     """Say that no more work is wanted, then let what was asked be answered; a second signal ends the wait."""
     app[READINESS].draining = True
-    last_answer = asyncio.create_task(app[IN_FLIGHT].wait_for_none())
-    haste = asyncio.create_task(at_once.wait())
-    _, pending = await asyncio.wait(
-        {last_answer, haste}, timeout=settings.drain_seconds - 3, return_when=asyncio.FIRST_COMPLETED
-    )
-    for task in pending:
+    waiting = [asyncio.create_task(app[IN_FLIGHT].wait_for_none()), asyncio.create_task(at_once.wait())]
+    await asyncio.wait(waiting, timeout=settings.drain_seconds - 3, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
         task.cancel()
