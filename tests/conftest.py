@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -41,6 +42,6 @@ async def redis(redis_server: str) -> AsyncIterator[Redis]:
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """No setting from this machine: an empty environment, in a folder without ``.env``."""
     monkeypatch.chdir(tmp_path)
-    for name in ("HOST", "PORT", "CALLERS", "LOG_LEVEL", "SERVE_PAGE", "REDIS_URL", "OPENAI_BASE_URL", "AIRLOCK_ENV"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ.keys() - {"HOME", "PATH", "PYTEST_CURRENT_TEST"}:
+        monkeypatch.delenv(name)
     return monkeypatch

@@ -200,6 +200,23 @@ async def test_the_audit_line_of_a_refusal(http: aiohttp.ClientSession) -> None:
         assert line.keys() - {"log_level"} <= ALLOWED_KEYS
 
 
+async def test_every_refused_body_leaves_one_line(http: aiohttp.ClientSession) -> None:
+    json_type = {"Content-Type": "application/json"}
+    with capture_logs() as lines:
+        for headers, data in (
+            ({"Content-Type": "text/plain"}, b"{}"),
+            (json_type, b"{"),
+            (json_type, b" " * 20_000),
+        ):
+            async with http.post(PATH, data=data, headers=FROM_PAGE | headers):
+                pass
+    assert [(line["event"], line["code"]) for line in lines] == [
+        ("mint.denied", "unsupported_media_type"),
+        ("mint.denied", "invalid_request"),
+        ("mint.denied", "body_too_large"),
+    ]
+
+
 async def test_a_trusted_edge_tells_the_address(make_settings: MakeSettings) -> None:
     async def subjects(trusted_edge: str) -> list[str]:
         app = create_app(make_settings(trusted_edge=trusted_edge))
