@@ -46,7 +46,7 @@ def decide_claims(
     options = request.airlock or AirlockOptions()
     if caller.key is None:
         _refuse_trusted_options(options)
-    name = options.profile or _default_profile(caller)
+    name = _default_profile(caller) if options.profile is None else options.profile
     profile = _allowed_profile(name, caller, profiles)
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
     return Claims(

@@ -106,6 +106,7 @@ MALFORMED: list[tuple[object, str, str | None]] = [
     ({"session": {"output_modalities": ["video"]}}, "invalid_request", "session.output_modalities"),
     ({"airlock": []}, "invalid_request", "airlock"),
     ({"airlock": {"profile": "nobody"}}, "invalid_request", "airlock.profile"),
+    ({"airlock": {"profile": ""}}, "invalid_request", "airlock.profile"),
     ({"airlock": {"profile": 1}}, "invalid_request", "airlock.profile"),
     ({"airlock": {"tenant": "acme"}}, "unsupported_parameter", "airlock.tenant"),
     ({"airlock": {"max_session_seconds": 0}}, "invalid_request", "airlock.max_session_seconds"),
