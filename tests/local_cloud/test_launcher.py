@@ -93,13 +93,19 @@ async def test_child_that_will_not_leave_is_killed_when_its_time_is_over(monkeyp
     await launch([stand_in("stubborn", "stubborn")], folder=FOLDER, on_ready=interrupt, drain_seconds=0)
 
 
-async def test_redis_stops_last_and_its_death_is_noticed() -> None:
+async def test_redis_is_stopped_too() -> None:
     with RedisServer() as redis:
         await launch([stand_in("only")], redis=redis, folder=FOLDER, on_ready=interrupt)
         assert redis.wait() == 0
-    with RedisServer() as redis, Redis.from_url(redis.url) as client:
-        with pytest.raises(ServiceFailed, match="Redis ended by itself"):
-            await launch([stand_in("only")], redis=redis, folder=FOLDER, on_ready=lambda: client.shutdown(nosave=True))
+
+
+async def test_death_of_redis_ends_everything() -> None:
+    with (
+        RedisServer() as redis,
+        Redis.from_url(redis.url) as client,
+        pytest.raises(ServiceFailed, match="Redis ended by itself"),
+    ):
+        await launch([stand_in("only")], redis=redis, folder=FOLDER, on_ready=lambda: client.shutdown(nosave=True))
 
 
 @pytest.mark.parametrize(
