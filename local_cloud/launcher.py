@@ -120,8 +120,8 @@ class Child:
             with suppress(ProcessLookupError):
                 self.process.terminate()
         try:
-            async with asyncio.timeout(grace_seconds):
-                await self.process.wait()
+            # Not asyncio.timeout: that of Python 3.11.2 (Debian 12) fails in a task whose TaskGroup had a failed child.
+            await asyncio.wait_for(self.process.wait(), grace_seconds)
         except TimeoutError:
             self.kill()
             await self.process.wait()

@@ -38,6 +38,10 @@ missing_packages() { # Debian's Python comes without what makes environments
     echo python3 python3-venv
 }
 
+if [ -n "${PYTHON3:-}" ] && ! fits "$PYTHON3"; then
+    echo "PYTHON3=$PYTHON3 is not a Python 3.11 to 3.14." >&2
+    exit 1
+fi
 python=$(find_python)
 if [ -z "$python" ]; then
     # shellcheck disable=SC2046 # one word per package
