@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install test check soak format lock clean static
+.PHONY: help run install test check soak format lock clean packages static
 
 # The interpreter to make the environment with: PYTHON3=/path/to/python make install. Unset, a suitable one is looked for.
 PYTHON3 ?=
@@ -21,9 +21,7 @@ run: $(RUN_INSTALLED) ## run all of it on this machine and print the page's addr
 
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
-test: ## install what is missing, Debian packages too, then run everything but the soak
-	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server fonts-dejavu-core $$(command -v node >/dev/null || echo nodejs)
-	@$(MAKE) static
+test: packages static ## install what is missing, Debian packages too, then run everything but the soak
 	$(PYTHON) -m pytest
 
 check: static ## lint, types, page tests and the fast tests
@@ -31,6 +29,10 @@ check: static ## lint, types, page tests and the fast tests
 
 soak: $(DEV_INSTALLED) ## run the tests that take minutes
 	$(PYTHON) -m pytest -m soak
+
+packages:
+	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server fonts-dejavu-core \
+		$$(command -v node >/dev/null || echo nodejs)
 
 static: $(DEV_INSTALLED)
 	$(PYTHON) -m ruff check .

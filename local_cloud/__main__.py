@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -15,14 +16,15 @@ from local_cloud.launcher import ServiceFailed, launch
 from local_cloud.plan import (
     DEFAULT_PAGE_PORT,
     DEFAULT_RELAY_PORT,
-    SIMULATED,
     Environment,
+    announcement,
     configured_upstreams,
     plan_services,
 )
 from local_cloud.ports import free_port, why_not_usable
 from local_cloud.redis_server import RedisServer, RedisWillNotStart
 
+DEFAULT_DRAIN_SECONDS = 25.0
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,18 +33,26 @@ def parse_options(arguments: Sequence[str] | None, given: Environment) -> argpar
     parser = argparse.ArgumentParser(prog="python -m local_cloud", description=__doc__)
     parser.add_argument(
         "--page-port",
-        type=int,
+        type=port_number,
         default=given.get("AIRLOCK_PAGE_PORT") or DEFAULT_PAGE_PORT,
         help="port of the page and the token service (AIRLOCK_PAGE_PORT; default %(default)s)",
     )
     parser.add_argument(
         "--relay-port",
-        type=int,
+        type=port_number,
         default=given.get("AIRLOCK_RELAY_PORT") or DEFAULT_RELAY_PORT,
         help="port of the relay (AIRLOCK_RELAY_PORT; default %(default)s)",
     )
     parser.add_argument("--verbose", action="store_true", help="show every log line, not only warnings and errors")
     return parser.parse_args(arguments)
+
+
+def port_number(text: str) -> int:
+    """Return the port that ``text`` names."""
+    port = int(text)
+    if not 1 <= port <= 65_535:
+        raise ValueError(text)
+    return port
 
 
 def port_problems(page_port: int, relay_port: int) -> list[str]:
@@ -70,6 +80,14 @@ def upstreams_of_profiles(given: Environment) -> list[str]:
         return []
 
 
+def drain_seconds(given: Environment) -> float:
+    """Return how long a service may drain; what is wrong with the setting, the services say."""
+    try:
+        return float(given.get("DRAIN_SECONDS") or DEFAULT_DRAIN_SECONDS)
+    except ValueError:
+        return DEFAULT_DRAIN_SECONDS
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C; return the exit code."""
     from_file = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value is not None}
@@ -80,38 +98,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
     upstreams = configured_upstreams(given, upstreams_of_profiles(given))
-    redis_url = given.get("REDIS_URL")
-
-    def announce() -> None:
-        model = SIMULATED if not upstreams else f"{', '.join(upstreams)}: audio goes there, and it costs money"
-        print(
-            f"\nAirlock is running.\n\n"
-            f"  page    http://localhost:{options.page_port}\n"
-            f"  relay   ws://localhost:{options.relay_port}/v1/realtime\n"
-            f"  model   {model}\n\n"
-            f"Ctrl-C stops it.\n",
-            flush=True,
-        )
-
+    given_redis_url = given.get("REDIS_URL")
+    text = announcement(
+        page_port=options.page_port,
+        relay_port=options.relay_port,
+        upstreams=upstreams,
+        given_redis_url=given_redis_url,
+    )
+    say = partial(print, flush=True)  # at once, even when the output goes to a file
     try:
         with ExitStack() as stack:
-            redis = None if redis_url else stack.enter_context(RedisServer())
+            redis = None if given_redis_url else stack.enter_context(RedisServer())
             services = plan_services(
                 given,
                 page_port=options.page_port,
                 relay_port=options.relay_port,
-                redis_url=redis_url or (redis.url if redis else ""),
+                redis_url=redis.url if redis else "",  # the given one wins
                 simulator_port=None if upstreams else free_port(),
             )
-            print("Starting Airlock…", flush=True)
+            say("Starting Airlock…")
             asyncio.run(
                 launch(
                     services,
                     redis=redis,
                     folder=ROOT,
-                    on_ready=announce,
+                    on_ready=lambda: say(text),
+                    show=say,
                     verbose=options.verbose,
-                    drain_seconds=float(given.get("DRAIN_SECONDS") or 25),
+                    drain_seconds=drain_seconds(given),
                 )
             )
     except KeyboardInterrupt:  # before the launcher listened for it

@@ -147,7 +147,7 @@ async def launch(
     on_ready: Callable[[], None],
     show: Show = print,
     verbose: bool = False,
-    drain_seconds: float = 25.0,
+    drain_seconds: float,
 ) -> None:
     """Run the services, and the started ``redis``, until SIGINT, SIGTERM or SIGHUP; a second signal kills.
 

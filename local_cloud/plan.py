@@ -10,7 +10,6 @@ Environment = Mapping[str, str]
 
 DEFAULT_PAGE_PORT = 8080
 DEFAULT_RELAY_PORT = 8081
-SIMULATED = "the simulator: no key is needed, and nothing leaves this machine"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +39,27 @@ def configured_upstreams(given: Environment, profile_upstreams: Sequence[str] = 
 
 def _host(url: str) -> str:
     """Return the host alone: the rest of a URL may hold a secret."""
-    return urlsplit(url).hostname or "an address without a host"
+    return urlsplit(url).hostname or "this machine"
+
+
+def announcement(*, page_port: int, relay_port: int, upstreams: Sequence[str], given_redis_url: str | None) -> str:
+    """Return what a person wants to know once everything runs; of a given Redis only the host is named."""
+    model = "the simulator: no key is needed, and nothing leaves this machine"
+    if upstreams:
+        model = f"{', '.join(upstreams)}: what is said goes there, and costs money"
+    redis = "embedded: forgets everything when it stops"
+    if given_redis_url:
+        redis = f"at {_host(given_redis_url)}"
+    return f"""
+Airlock is running.
+
+  page    http://localhost:{page_port}
+  relay   ws://localhost:{relay_port}/v1/realtime
+  model   {model}
+  redis   {redis}
+
+Ctrl-C stops it.
+"""
 
 
 def compose_environment(

@@ -54,4 +54,4 @@ if [ -z "$python" ]; then
     exit 1
 fi
 echo "Making .venv with $("$python" --version)"
-"$python" -m venv --clear .venv
+"$python" -m venv --clear .venv || { rm -rf .venv; exit 1; } # half an environment would pass for one

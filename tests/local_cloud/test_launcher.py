@@ -40,7 +40,12 @@ def interrupt() -> None:
 async def test_children_start_are_announced_and_stop_in_reverse_order() -> None:
     shown: list[str] = []
     await launch(
-        [stand_in("first"), stand_in("second")], folder=FOLDER, on_ready=interrupt, show=shown.append, verbose=True
+        [stand_in("first"), stand_in("second")],
+        folder=FOLDER,
+        on_ready=interrupt,
+        drain_seconds=20,
+        show=shown.append,
+        verbose=True,
     )
     assert [line.split("|")[0].strip() for line in shown if "service.stopped" in line] == ["second", "first"]
     assert sum("service.started" in line for line in shown) == 2
@@ -48,7 +53,9 @@ async def test_children_start_are_announced_and_stop_in_reverse_order() -> None:
 
 async def test_child_that_cannot_start_is_shown_with_its_last_lines() -> None:
     with pytest.raises(ServiceFailed, match=r"(?s)second ended by itself \(exit code 1\).*a setting is missing"):
-        await launch([stand_in("first"), stand_in("second", "die")], folder=FOLDER, on_ready=interrupt)
+        await launch(
+            [stand_in("first"), stand_in("second", "die")], folder=FOLDER, on_ready=interrupt, drain_seconds=20
+        )
 
 
 async def test_child_that_dies_later_ends_the_others() -> None:
@@ -67,15 +74,16 @@ async def test_child_that_dies_later_ends_the_others() -> None:
             folder=FOLDER,
             on_ready=lambda: breaking.append(asyncio.create_task(break_first())),
             show=shown.append,
+            drain_seconds=20,
         )
     await breaking[0]
     assert any(line.startswith("second") and "service.stopped" in line for line in shown)
 
 
 async def test_child_that_never_becomes_ready_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "READY_SECONDS", 1.0)
-    with pytest.raises(ServiceFailed, match=r"slow was not ready within 1 s; .* answered: 503"):
-        await launch([stand_in("slow", "never-ready")], folder=FOLDER, on_ready=interrupt)
+    monkeypatch.setattr(launcher, "READY_SECONDS", 3.0)
+    with pytest.raises(ServiceFailed, match=r"slow was not ready within 3 s; .* answered: 503"):
+        await launch([stand_in("slow", "never-ready")], folder=FOLDER, on_ready=interrupt, drain_seconds=20)
 
 
 async def test_second_interrupt_kills_a_child_that_will_not_leave() -> None:
@@ -84,7 +92,7 @@ async def test_second_interrupt_kills_a_child_that_will_not_leave() -> None:
             asyncio.get_running_loop().call_soon(interrupt)
 
     began = time.monotonic()
-    await launch([stand_in("stubborn", "stubborn")], folder=FOLDER, on_ready=interrupt, show=show)
+    await launch([stand_in("stubborn", "stubborn")], folder=FOLDER, on_ready=interrupt, drain_seconds=20, show=show)
     assert time.monotonic() - began < 20  # far below the drain
 
 
@@ -95,7 +103,7 @@ async def test_child_that_will_not_leave_is_killed_when_its_time_is_over(monkeyp
 
 async def test_redis_is_stopped_too() -> None:
     with RedisServer() as redis:
-        await launch([stand_in("only")], redis=redis, folder=FOLDER, on_ready=interrupt)
+        await launch([stand_in("only")], redis=redis, folder=FOLDER, on_ready=interrupt, drain_seconds=20)
         assert redis.wait() == 0
 
 
@@ -105,7 +113,20 @@ async def test_death_of_redis_ends_everything() -> None:
         Redis.from_url(redis.url) as client,
         pytest.raises(ServiceFailed, match="Redis ended by itself"),
     ):
-        await launch([stand_in("only")], redis=redis, folder=FOLDER, on_ready=lambda: client.shutdown(nosave=True))
+        await launch(
+            [stand_in("only")],
+            redis=redis,
+            folder=FOLDER,
+            on_ready=lambda: client.shutdown(nosave=True),
+            drain_seconds=20,
+        )
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "web"])
+def test_what_is_no_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--page-port", port])
+    assert f"--page-port: invalid port_number value: '{port}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from local_cloud.plan import compose_environment, configured_upstreams, plan_services
+from local_cloud.plan import announcement, compose_environment, configured_upstreams, plan_services
 
 
 def compose(given: dict[str, str], simulator_port: int | None = None) -> dict[str, str]:
@@ -54,6 +54,23 @@ def test_what_is_given_is_kept_but_not_a_foreign_host() -> None:
     environment = compose(given)
     assert {name: environment[name] for name in given} == {**given, "HOST": "127.0.0.1"}
     assert "OPENAI_BASE_URL" not in environment
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "redis_url", "said", "not_said"),
+    [
+        ([], None, ["nothing leaves this machine", "redis   embedded"], "costs money"),
+        (["OpenAI at api.openai.com"], None, ["OpenAI at api.openai.com", "costs money"], "nothing leaves"),
+        ([], "rediss://:secret@cache.example:6380/0", ["redis   at cache.example"], "secret"),
+    ],
+)
+def test_announcement_says_where_everything_goes(
+    upstreams: list[str], redis_url: str | None, said: list[str], not_said: str
+) -> None:
+    text = announcement(page_port=8090, relay_port=8091, upstreams=upstreams, given_redis_url=redis_url)
+    for words in ["http://localhost:8090\n", "ws://localhost:8091/v1/realtime\n", *said]:
+        assert words in text
+    assert not_said not in text
 
 
 def test_each_run_makes_fresh_secrets() -> None:

@@ -86,8 +86,9 @@ def test_platform_without_a_server_says_what_to_do(monkeypatch: pytest.MonkeyPat
         find_binary()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
 def test_server_dies_with_a_parent_that_is_killed() -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux ties a child to its parent")
     starter = (
         "from local_cloud.redis_server import RedisServer\n"
         "server = RedisServer(); server.start()\n"
