@@ -6,10 +6,11 @@ Pure.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from multidict import CIMultiDictProxy, MultiDictProxy
+from multidict import CIMultiDictProxy, MultiMapping
 
 from service_kit.errors import Refusal
 from service_kit.session_token import (
@@ -52,7 +53,7 @@ class Ticket:
 
 def admit(
     headers: CIMultiDictProxy[str],
-    query: MultiDictProxy[str],
+    query: MultiMapping[str],
     *,
     allowed_origins: Collection[str],
     codec: SessionTokenCodec,
@@ -102,9 +103,15 @@ def _require_upgrade(headers: CIMultiDictProxy[str]) -> None:
         raise Refusal("upgrade_required")
     if headers.get("Sec-WebSocket-Version", "").strip() != "13":
         raise Refusal("upgrade_required")
+    try:
+        nonce = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except ValueError:
+        nonce = b""
+    if len(nonce) != 16:
+        raise Refusal("invalid_request", message="The Sec-WebSocket-Key header is missing or not valid.")
 
 
-def _target(query: MultiDictProxy[str]) -> str | None:
+def _target(query: MultiMapping[str]) -> str | None:
     """What the client wants to talk to; everything else in the query is ignored and never forwarded."""
     for name, value in query.items():
         if name.lower() in _CREDENTIAL_PARAMETERS or value.startswith(TOKEN_PREFIX):

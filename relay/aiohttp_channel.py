@@ -17,7 +17,8 @@ from service_kit.errors import close_reason
 
 HEARTBEAT_SECONDS: Final = 20.0
 """A ping after this much silence; aiohttp waits half as long for the answer."""
-CLOSE_SECONDS: Final = 2.0
+CLOSE_SECONDS: Final = 1.5
+"""A lease is freed within 2 s of its session's end, so the goodbyes must be shorter."""
 MAX_UNWRITTEN_BYTES: Final = 262_144
 _DRAINED_BYTES: Final = MAX_UNWRITTEN_BYTES // 4
 _DRAIN_POLL_SECONDS: Final = 0.01

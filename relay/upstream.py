@@ -5,6 +5,7 @@ Nothing of the client's request is passed on; redirects and environment proxies 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -58,15 +59,16 @@ class Upstream:
             "OpenAI-Safety-Identifier": safety_identifier,
         }
         try:
-            socket = await self._http.ws_connect(
-                self._url(lock),
-                headers=headers,
-                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),  # type: ignore[call-arg] # attrs class
-                autoclose=False,
-                heartbeat=HEARTBEAT_SECONDS,
-                max_msg_size=MAX_MODEL_MESSAGE_BYTES,
-                decode_text=False,
-            )
+            async with asyncio.timeout(DIAL_SECONDS):
+                socket = await self._http.ws_connect(
+                    self._url(lock),
+                    headers=headers,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                    autoclose=False,
+                    heartbeat=HEARTBEAT_SECONDS,
+                    max_msg_size=MAX_MODEL_MESSAGE_BYTES,
+                    decode_text=False,
+                )
         except aiohttp.WSServerHandshakeError as error:
             raise _refusal(error) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -101,7 +103,7 @@ def _refusal(error: aiohttp.WSServerHandshakeError) -> Refusal:
 
 def _retry_after(error: aiohttp.WSServerHandshakeError) -> float:
     """Its Retry-After in seconds, within reason; dates are not read."""
-    text = (error.headers or {}).get("Retry-After", "")
+    text = error.headers.get("Retry-After", "") if error.headers else ""
     if text.isascii() and text.isdigit():
         return min(float(text[:6]), _MAX_RETRY_AFTER_SECONDS)
     return _BUSY_RETRY_AFTER_SECONDS
@@ -119,7 +121,7 @@ def open_client(user_agent: str) -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent},
-        timeout=aiohttp.ClientTimeout(total=DIAL_SECONDS),
+        timeout=aiohttp.ClientTimeout(total=None),
         trace_configs=[tracing],
         trust_env=False,
         ws_response_class=UpstreamSocket,

@@ -60,8 +60,13 @@ class Wire:
         self.last_activity = self._loop.time()
         browser.on_frame = self._keep_early
 
-    def connect(self, model: Channel, session: dict[str, Any]) -> None:
-        """The lock is confirmed with ``session``: show it to the browser and let frames through, early ones first."""
+    def connect(
+        self, model: Channel, session: dict[str, Any], waiting: asyncio.Queue[bytes], started: dict[str, Any]
+    ) -> None:
+        """The lock is confirmed with ``session``: show it to the browser, then let frames through, early ones first.
+
+        ``waiting`` holds what the model sent since; ``started`` is our own event for clients that listen to those.
+        """
         self._model = model
         self._conversation = Conversation(session)
         self.last_activity = self._loop.time()
@@ -72,6 +77,9 @@ class Wire:
                 "session": show_session(session, self._claims.lock),
             }
         )
+        self.tell(started)
+        while not waiting.empty():
+            self._from_model(waiting.get_nowait())
         model.on_frame = self._from_model
         model.on_congestion = self._model_congested
         self._browser.on_congestion = self._browser_congested
