@@ -25,6 +25,10 @@ class InvalidField(Exception):
         self.why = why
 
 
+class UnknownField(InvalidField):
+    """The session holds a field that does not exist for us."""
+
+
 _Text = Annotated[str, Meta(max_length=65_536)]
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Unit = Annotated[float, Meta(ge=0, le=1)]
@@ -185,7 +189,9 @@ def known_leaves(session: Mapping[str, object]) -> tuple[dict[str, object], list
     def walk(node: Mapping[str, object], prefix: str) -> None:
         for key, value in node.items():
             path = prefix + key
-            if path in FIELDS:
+            if "." in key:  # not another spelling of a nested field
+                unknown.append(path)
+            elif path in FIELDS:
                 leaves[path] = value
             elif path in _BRANCHES and isinstance(value, Mapping):
                 walk(value, path + ".")
@@ -199,8 +205,10 @@ def known_leaves(session: Mapping[str, object]) -> tuple[dict[str, object], list
 def flatten(session: Mapping[str, object]) -> dict[str, object]:
     """Leaf values by dotted path. Raises InvalidField for a path that no row knows."""
     leaves, unknown = known_leaves(session)
-    if unknown:
-        raise InvalidField(unknown[0], "must be an object" if unknown[0] in _BRANCHES else "is not a known field")
+    for path in unknown:
+        if path in _BRANCHES:
+            raise InvalidField(path, "must be an object")
+        raise UnknownField(path, "is not a known field")
     return leaves
 
 

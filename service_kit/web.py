@@ -18,6 +18,7 @@ BODY_SECONDS: Final = 5.0
 MAX_BODY_BYTES: Final = 16_384
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+_CORS_HEADERS: Final = web.RequestKey("cors_headers", dict[str, str])
 CODE_BY_STATUS: Final = {
     404: "not_found",
     405: "method_not_allowed",
@@ -95,11 +96,13 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 def add_headers(*, hsts: bool) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    """An ``on_response_prepare`` handler that sets the security headers and drops the version banner."""
+    """An ``on_response_prepare`` handler that sets the security and CORS headers and drops the version banner."""
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.popall(hdrs.SERVER, None)
-        response.headers["X-Request-Id"] = request[REQUEST_ID]
+        # aiohttp refuses an unknown Expect before any middleware has run.
+        response.headers["X-Request-Id"] = request.get(REQUEST_ID) or new_request_id()
+        response.headers.update(request.get(_CORS_HEADERS, {}))
         for name, value in API_HEADERS.items():
             response.headers.setdefault(name, value)
         if hsts:
@@ -111,32 +114,32 @@ def add_headers(*, hsts: bool) -> Callable[[web.Request, web.StreamResponse], Aw
 def cors(prefix: str, allowed_origins: Sequence[str], methods: str) -> Callable[..., Awaitable[web.StreamResponse]]:
     """A middleware that answers CORS under ``prefix`` for origins on the list, compared exactly.
 
-    Without an Origin, or beyond the prefix, it does nothing. It guards no WebSocket: browsers do not ask there.
+    Belongs inside :func:`answer_errors`; :func:`add_headers` puts what it decided on every answer, refusals too.
+    It guards no WebSocket: browsers do not ask there.
     """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origin = request.headers.get(hdrs.ORIGIN)
         if not request.path.startswith(prefix):
             return await handler(request)
-        if request.method == hdrs.METH_OPTIONS and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers:
-            if origin not in allowed_origins:
-                raise Refusal("origin_not_allowed")
-            response: web.StreamResponse = web.Response(
-                status=204,
-                headers={
-                    hdrs.ACCESS_CONTROL_ALLOW_METHODS: methods,
-                    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: CORS_REQUEST_HEADERS,
-                    hdrs.ACCESS_CONTROL_MAX_AGE: "600",
-                },
-            )
-        else:
-            response = await handler(request)
-        response.headers[hdrs.VARY] = hdrs.ORIGIN
+        origin = request.headers.get(hdrs.ORIGIN)
+        headers: dict[str, str] = {hdrs.VARY: hdrs.ORIGIN}
         if origin in allowed_origins:
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = str(origin)
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "X-Request-Id, Retry-After"
-        return response
+            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = str(origin)
+            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "X-Request-Id, Retry-After"
+        request[_CORS_HEADERS] = headers
+        if request.method != hdrs.METH_OPTIONS or hdrs.ACCESS_CONTROL_REQUEST_METHOD not in request.headers:
+            return await handler(request)
+        if origin not in allowed_origins:
+            raise Refusal("origin_not_allowed")
+        return web.Response(
+            status=204,
+            headers={
+                hdrs.ACCESS_CONTROL_ALLOW_METHODS: methods,
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: CORS_REQUEST_HEADERS,
+                hdrs.ACCESS_CONTROL_MAX_AGE: "600",
+            },
+        )
 
     return middleware
 

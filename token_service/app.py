@@ -1,0 +1,95 @@
+"""The map of the token service: what it holds, what every request passes through, and where requests go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from aiohttp import web
+
+from service_kit.http_server import note_headers
+from service_kit.redis_client import Pseudonyms, connect, ping
+from service_kit.session_token import SessionTokenCodec
+from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
+from token_service.handlers import ClientSecrets
+from token_service.page import add_page, page_headers, read_page
+from token_service.settings import TokenServiceSettings
+from token_service.token_store import TokenStore
+
+
+class InFlight:
+    """The requests being answered, so that a stop can wait for the last of them."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    async def wait_for_none(self) -> None:
+        """Return as soon as no request is being answered."""
+        await self._none.wait()
+
+    @web.middleware
+    async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count the request while it is being answered."""
+        self._number += 1
+        self._none.clear()
+        try:
+            return await handler(request)
+        finally:
+            self._number -= 1
+            if self._number == 0:
+                self._none.set()
+
+
+READINESS: Final = web.AppKey("readiness", Readiness)
+IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
+
+
+def create_app(settings: TokenServiceSettings) -> web.Application:
+    """The application; it opens Redis connections when it first needs them and closes them at its end."""
+    redis = connect(settings.redis_url.get_secret_value())
+
+    async def close_redis(_app: web.Application) -> AsyncIterator[None]:
+        yield
+        await redis.aclose()
+
+    in_flight = InFlight()
+    app = web.Application(
+        middlewares=[
+            note_headers,
+            in_flight.count,
+            answer_errors,
+            cors("/v1/", settings.allowed_origins, "POST"),
+        ],
+        client_max_size=MAX_BODY_BYTES,
+    )
+    app[IN_FLIGHT] = in_flight
+    app[READINESS] = Readiness(redis=lambda: ping(redis))
+    app.cleanup_ctx.append(close_redis)
+    app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
+
+    app[READINESS].add_routes(app)
+    client_secrets = ClientSecrets(
+        settings,
+        SessionTokenCodec(settings.signing_keys, settings.airlock_env),
+        TokenStore(redis, settings.airlock_env),
+        Pseudonyms(settings.pseudonym_key.get_secret_value()),
+    )
+    app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
+    if settings.serve_page:
+        add_page(app, read_page(settings.page_folder, provider=settings.provider), page_headers(settings.relay_origin))
+    return app
+
+
+async def drain(app: web.Application, settings: TokenServiceSettings, at_once: asyncio.Event) -> None:
+    """Say that no more work is wanted, then let what was asked be answered; a second signal ends the wait."""
+    app[READINESS].draining = True
+    last_answer = asyncio.create_task(app[IN_FLIGHT].wait_for_none())
+    haste = asyncio.create_task(at_once.wait())
+    _, pending = await asyncio.wait(
+        {last_answer, haste}, timeout=settings.drain_seconds - 3, return_when=asyncio.FIRST_COMPLETED
+    )
+    for task in pending:
+        task.cancel()

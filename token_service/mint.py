@@ -1,0 +1,153 @@
+"""What a caller gets for what it asks: the claims of a new token, or a refusal that names the parameter. Pure.
+
+A browser caller chooses among the profiles that are open to it, tightens limits and fills the fields its profile leaves
+open. A trusted caller also names the end user and may send the whole session, within its key's ceilings
+(DESIGN: "HTTP contract", who may ask for what).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from service_kit.errors import Refusal
+from service_kit.profiles import Profile
+from service_kit.session_fields import (
+    InvalidField,
+    Session,
+    UnknownField,
+    check_session,
+    flatten,
+    is_open,
+    merge,
+    rebuild,
+    unflatten,
+)
+from service_kit.session_token import Claims, Limits, Lock
+from token_service.callers import Caller
+from token_service.mint_request import AirlockOptions, ExpiresAfter, MintRequest
+
+DEFAULT_PROFILE: Final = "default"
+_NEGOTIABLE: Final = ("max_session_seconds", "max_input_audio_seconds", "max_total_tokens", "max_cost_usd")
+_TRUSTED_ONLY: Final = ("subject", "origin", "reference_id", "metadata")
+
+
+def decide_claims(
+    request: MintRequest,
+    caller: Caller,
+    profiles: Mapping[str, Profile],
+    *,
+    allowed_origins: Sequence[str],
+    now: int,
+) -> Claims:
+    """The claims of the token this caller gets. Raises Refusal."""
+    options = request.airlock or AirlockOptions()
+    if caller.key is None:
+        _refuse_trusted_options(options)
+    name = options.profile or _default_profile(caller)
+    profile = _allowed_profile(name, caller, profiles)
+    seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
+    return Claims(
+        subject=options.subject or caller.subject,
+        tenant=caller.tenant,
+        anonymous=caller.kind == "anonymous",
+        profile=name,
+        origin=_bound_origin(options, caller, allowed_origins),
+        issued_at=now,
+        expires_at=now + seconds,
+        lock=_lock(request.session, caller, profile),
+        limits=_limits(options, caller, profile),
+        max_sessions_per_subject=caller.key.max_sessions_per_subject if caller.key else None,
+        reference_id=options.reference_id,
+        metadata=options.metadata or {},
+    )
+
+
+def _refuse_trusted_options(options: AirlockOptions) -> None:
+    for name in _TRUSTED_ONLY:
+        if getattr(options, name) is not None:
+            raise Refusal("unsupported_parameter", param=f"airlock.{name}")
+
+
+def _default_profile(caller: Caller) -> str:
+    if caller.key is not None and DEFAULT_PROFILE not in caller.key.profiles:
+        return caller.key.profiles[0]
+    return DEFAULT_PROFILE
+
+
+def _allowed_profile(name: str, caller: Caller, profiles: Mapping[str, Profile]) -> Profile:
+    """One answer for a profile that is not there and one that is not for this caller: neither can be probed for."""
+    profile = profiles.get(name)
+    if (
+        profile is None
+        or caller.kind not in profile.callers
+        or (profile.tenants and caller.tenant not in profile.tenants)
+        or (caller.key is not None and name not in caller.key.profiles)
+    ):
+        raise Refusal("invalid_request", param="airlock.profile", message="There is no such profile for you.")
+    return profile
+
+
+def _bound_origin(options: AirlockOptions, caller: Caller, allowed_origins: Sequence[str]) -> str | None:
+    if options.origin is not None and options.origin not in allowed_origins:
+        # The relay would refuse every connection from there.
+        raise Refusal("origin_not_allowed", param="airlock.origin", message="This origin is not allowed here.")
+    return options.origin or caller.origin
+
+
+def _lock(session: Mapping[str, object] | None, caller: Caller, profile: Profile) -> Lock:
+    if session is None:
+        return profile.lock()
+    profile_type = profile.session.get("type", "realtime")
+    if session.get("type", profile_type) != profile_type:
+        raise Refusal(
+            "invalid_request", param="session.type", message=f"session.type: must be '{profile_type}' in this profile."
+        )
+    try:
+        if caller.key is not None:
+            return profile.lock(check_session({"type": profile_type, **session}))
+        return _lock_with_open_fields(session, profile)
+    except UnknownField as error:
+        raise Refusal("unsupported_parameter", param=f"session.{error.path}") from error
+    except InvalidField as error:
+        raise Refusal("invalid_request", param=f"session.{error.path}", message=f"session.{error}.") from error
+
+
+def _lock_with_open_fields(session: Mapping[str, object], profile: Profile) -> Lock:
+    """The profile's lock with a browser's values in the fields it leaves open; those stay open."""
+    if session.get("model", profile.model) != profile.model:
+        raise Refusal(
+            "model_mismatch", param="session.model", message="session.model: leave it out, or name the profile's."
+        )
+    filled: Session = {}
+    for path, value in flatten(session).items():
+        if not is_open(path, profile.open_fields):
+            raise Refusal("unsupported_parameter", param=f"session.{path}")
+        filled[path] = rebuild(path, value, client=True)
+    lock = profile.lock(check_session(merge(profile.session, unflatten(filled))))
+    return msgspec.structs.replace(lock, open_fields=profile.lock().open_fields)
+
+
+def _limits(options: AirlockOptions, caller: Caller, profile: Profile) -> Limits:
+    """The profile's limits, lowered to the key's ceilings, with what was asked for in their place.
+
+    A key's ceiling bounds what may be asked for in the profile's stead, so it may also be higher.
+    """
+    limits = profile.session_limits()
+    chosen = {}
+    for name in _NEGOTIABLE:
+        standard = getattr(limits, name)
+        ceiling = getattr(caller.key, name, None)
+        most = standard if ceiling is None else ceiling
+        asked = getattr(options, name)
+        if asked is None:
+            chosen[name] = min((value for value in (standard, ceiling) if value is not None), default=None)
+        elif most is None or asked <= most:
+            chosen[name] = asked
+        else:
+            raise Refusal(
+                "invalid_request", param=f"airlock.{name}", message=f"airlock.{name}: must be at most {most:g}."
+            )
+    return msgspec.structs.replace(limits, **chosen)

@@ -1,0 +1,86 @@
+"""The microphone page: its files, read once at start and served from memory under a strict policy.
+
+Only what was read then can ever be served, so no request can name a file outside the folder.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from aiohttp import hdrs, web
+
+PROVIDER_PLACEHOLDER: Final = "{{provider}}"
+_MIME_TYPES: Final = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """One file as it is served."""
+
+    content: bytes
+    mime_type: str
+    etag: str
+
+
+def read_page(folder: Path, *, provider: str) -> dict[str, PageFile]:
+    """The page's files by URL path; ``index.html`` is at ``/``. Other types than the page's, and links, stay out."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        mime_type = _MIME_TYPES.get(path.suffix)
+        if mime_type is None or not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        content = path.read_bytes()
+        name = path.relative_to(folder).as_posix()
+        if name == "index.html":
+            name = ""
+            content = content.replace(PROVIDER_PLACEHOLDER.encode(), html.escape(provider).encode())
+        files[f"/{name}"] = PageFile(content, mime_type, sha256(content).hexdigest()[:32])
+    return files
+
+
+def page_headers(relay_origin: str) -> dict[str, str]:
+    """The policy the page runs under (frontend reference §8)."""
+    policy = {
+        "default-src": "'none'",
+        "script-src": "'self'",  # governs worklets too
+        "style-src": "'self'",
+        "img-src": "'self'",
+        # Older Safari does not take 'self' for WebSockets, and the relay may be elsewhere.
+        "connect-src": f"'self' {relay_origin}",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), display-capture=()",
+    }
+
+
+def add_page(app: web.Application, files: Mapping[str, PageFile], headers: Mapping[str, str]) -> None:
+    """Serve the files. The page itself is never kept by a browser; its parts are kept but asked about each time."""
+
+    async def serve_file(request: web.Request) -> web.Response:
+        file = files[request.match_info.route.resource.canonical if request.match_info.route.resource else "/"]
+        if any(etag.value == file.etag for etag in request.if_none_match or ()):
+            response = web.Response(status=304, headers=headers)
+        else:
+            response = web.Response(body=file.content, content_type=file.mime_type, charset="utf-8", headers=headers)
+        response.etag = file.etag
+        response.headers[hdrs.CACHE_CONTROL] = "no-store" if file.mime_type == "text/html" else "no-cache"
+        return response
+
+    for path in files:
+        app.router.add_get(path, serve_file)

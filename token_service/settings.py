@@ -1,0 +1,141 @@
+"""What the token service reads from the environment beside the shared settings; every problem is found before it binds.
+
+The profiles file is loaded here too, so that its problems are reported together with all others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+from service_kit import strict_json
+from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
+from service_kit.settings import CommaSeparated, ServiceSettings, in_production
+from token_service.callers import CallerKey
+
+_RELAY_URL: Final = re.compile(r"(wss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(?:/[^\s?#]*)?")
+"""A WebSocket URL without credentials, query or fragment. Its first group, the origin, goes into the page's CSP."""
+
+
+def _read_profiles(path: object) -> object:
+    try:
+        return load_profiles(Path(str(path)))
+    except ProfilesError as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_json(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        value = strict_json.decode(text.encode())
+    except strict_json.InvalidJson as error:
+        raise ValueError("must be a JSON list of keys") from error
+    return tuple(value) if isinstance(value, list) else value
+
+
+class TokenServiceSettings(ServiceSettings):
+    """The token service's settings. Names are the environment's, in lower case."""
+
+    # The shared setting is the file's path; here it is the file, read and checked.
+    airlock_profiles: Annotated[Profiles, NoDecode, BeforeValidator(_read_profiles)] = "profiles.toml"  # type: ignore[assignment]
+    callers: CommaSeparated = ()
+    caller_api_keys: Annotated[tuple[CallerKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
+    relay_url: str = "ws://localhost:8081/v1/realtime"
+    openai_base_url: str = "https://api.openai.com/v1"
+    page_folder: Path = Path(__file__).parent.parent / "frontend"
+    serve_page: bool = False
+
+    @field_validator("callers")
+    @classmethod
+    def _callers_are_known(cls, callers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not callers and in_production(info):
+            raise ValueError("must name who may ask for tokens in production: anonymous, api_key")
+        if "oidc" in callers:
+            raise ValueError("oidc is not supported in this version")
+        if not {"anonymous", "api_key"}.issuperset(callers):
+            raise ValueError("may hold only anonymous and api_key")
+        return callers or ("anonymous",)
+
+    @field_validator("caller_api_keys")
+    @classmethod
+    def _caller_keys_fit(cls, keys: tuple[CallerKey, ...], info: ValidationInfo) -> tuple[CallerKey, ...]:
+        if not keys and "api_key" in info.data.get("callers", ()):
+            raise ValueError("is required, because CALLERS holds api_key")
+        for what, values in (("name", [key.name for key in keys]), ("hash", [key.hash for key in keys])):
+            if max(Counter(values).values(), default=1) > 1:
+                raise ValueError(f"two keys have the same {what}")
+        profiles: Profiles | None = info.data.get("airlock_profiles")
+        if profiles is not None:
+            unknown = {name for key in keys for name in key.profiles} - profiles.profiles.keys()
+            if unknown:
+                raise ValueError(f"names profiles that do not exist: {', '.join(sorted(unknown))}")
+        return keys
+
+    @field_validator("relay_url")
+    @classmethod
+    def _relay_url_is_websocket(cls, url: str, info: ValidationInfo) -> str:
+        if not _RELAY_URL.fullmatch(url):
+            raise ValueError("must be a WebSocket URL such as wss://voice.example.com/v1/realtime")
+        if in_production(info) and not url.startswith("wss://"):
+            raise ValueError("must be wss:// in production")
+        return url
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _base_url_has_a_host(cls, url: str) -> str:
+        if not _host(url):
+            raise ValueError("must be a URL such as https://api.openai.com/v1")
+        return url
+
+    @field_validator("serve_page")
+    @classmethod
+    def _page_exists(cls, serve_page: bool, info: ValidationInfo) -> bool:
+        folder: Any = info.data.get("page_folder")
+        if serve_page and folder is not None and not (folder / "index.html").is_file():
+            raise ValueError(f"there is no index.html in {folder}")
+        return serve_page
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The profiles by name."""
+        return self.airlock_profiles.profiles
+
+    @property
+    def relay_origin(self) -> str:
+        """The relay's scheme, host and port, as a Content-Security-Policy names them."""
+        match = _RELAY_URL.fullmatch(self.relay_url)
+        assert match is not None  # noqa: S101 - validated above
+        return match[1]
+
+    @property
+    def provider(self) -> str:
+        """Who hears the audio, in the words told to people (DESIGN: "HTTP contract", mint response)."""
+        host = _host(self.openai_base_url)
+        if host == "api.openai.com":
+            return "OpenAI"
+        return "simulator" if _is_loopback(host) else host
+
+
+def _host(url: str) -> str:
+    """The host of an HTTP URL; empty where there is none."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
