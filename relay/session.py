@@ -175,16 +175,16 @@ class Session:
             await self._redemption.give_back()
             self._account(Over(Ending.BROWSER_VANISHED, None, _NORMAL))
             return web.Response()
+        self._wire = Wire(
+            browser,
+            self._claims,
+            self._meter,
+            self.end,
+            request_id=self._request[REQUEST_ID],
+            speaks_airlock=self._ticket.speaks_airlock,
+        )
+        browser.ended.add_done_callback(self._browser_ended)
         async with browser:
-            browser.ended.add_done_callback(self._browser_ended)
-            self._wire = Wire(
-                browser,
-                self._claims,
-                self._meter,
-                self.end,
-                request_id=self._request[REQUEST_ID],
-                speaks_airlock=self._ticket.speaks_airlock,
-            )
             try:
                 async with contextlib.AsyncExitStack() as model_end:
                     await self._converse(self._wire, model_end)
@@ -211,15 +211,14 @@ class Session:
 
     async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
         """Dial, lock, wire, and wait for the first ending. Raises Ended before it is live, Refusal by the dial."""
-        dialling = model_end.enter_async_context(self._relay.upstream.dial(self._claims.lock, self._subject))
+        waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        dialling = self._relay.upstream.dial(self._claims.lock, self._subject, waiting.put_nowait)
         try:
-            model = await self._unless_over(dialling)
+            model = await self._unless_over(model_end.enter_async_context(dialling))
         except AuthenticationFailed:
             self._log.error("upstream.auth_failed", provider=self._relay.upstream.provider)
             raise
         model.ended.add_done_callback(self._model_ended)
-        waiting: asyncio.Queue[bytes] = asyncio.Queue()
-        model.on_frame = waiting.put_nowait
         session = await self._unless_over(self._confirm_lock(model, waiting))
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
         with contextlib.suppress(RedisUnavailable):

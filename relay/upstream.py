@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -49,8 +49,10 @@ class Upstream:
         self.provider = provider_name(base_url)
 
     @contextlib.asynccontextmanager
-    async def dial(self, lock: Lock, safety_identifier: str) -> AsyncIterator[Channel]:
-        """The model's end of the session, for as long as the block runs.
+    async def dial(
+        self, lock: Lock, safety_identifier: str, on_frame: Callable[[bytes], None]
+    ) -> AsyncIterator[Channel]:
+        """The model's end of the session, for as long as the block runs; ``on_frame`` gets its frames from the first.
 
         ``safety_identifier`` is the subject's pseudonym. Raises Refusal: ``upstream_busy``, ``upstream_unavailable``.
         """
@@ -74,7 +76,9 @@ class Upstream:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Refusal("upstream_unavailable") from error
         assert isinstance(socket, UpstreamSocket)  # noqa: S101 - the client session makes no other
-        async with AiohttpChannel(socket, socket.transport) as channel:
+        channel = AiohttpChannel(socket, socket.transport)
+        channel.on_frame = on_frame
+        async with channel:
             yield channel
 
     def _url(self, lock: Lock) -> str:
