@@ -155,9 +155,8 @@ async def test_transcription_follows_the_commit_and_is_kept_in_the_item(client: 
     deltas = client.of_type("conversation.item.input_audio_transcription.delta")
     assert "".join(event["delta"] for event in deltas) == completed["transcript"] == "(1.9 seconds of speech)"
     assert completed["usage"]["input_tokens"] > 0
-    retrieved = await client.ask(
-        "conversation.item.retrieve", "conversation.item.retrieved", item_id=completed["item_id"]
-    )
+    item_id = completed["item_id"]
+    retrieved = await client.ask("conversation.item.retrieve", "conversation.item.retrieved", item_id=item_id)
     part = retrieved["item"]["content"][0]
     assert part["transcript"] == completed["transcript"]
     assert 1900 <= len(base64.b64decode(part["audio"])) / 48 <= 2900
@@ -221,11 +220,10 @@ async def test_long_silence_after_an_answer_makes_the_model_ask(
 ) -> None:
     detection = {"type": "server_vad", "idle_timeout_ms": 5000}
     await client.update(audio={"input": {"turn_detection": detection}, "output": {"format": {"type": "audio/pcmu"}}})
+    # The shortest timeout is 5 s beyond the end of the answer, too long for a test: hurry that one timer.
     loop = asyncio.get_running_loop()
-    in_time = loop.call_later  # the shortest timeout a session may have is 5 s: let it pass a hundred times faster
-    monkeypatch.setattr(
-        loop, "call_later", lambda delay, *args: in_time(delay / 100 if 5 <= delay < 12 else delay, *args)
-    )
+    in_time = loop.call_later
+    monkeypatch.setattr(loop, "call_later", lambda s, *args: in_time(s / 100 if 5 < s < 12 else s, *args))
     await client.respond()
     assert (await client.types_until("response.created")) == [
         "rate_limits.updated",

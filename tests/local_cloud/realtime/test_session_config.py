@@ -136,7 +136,7 @@ async def test_the_voice_becomes_fixed_with_the_first_audio(client: Client) -> N
     [
         ("{", "invalid_json", None, None),
         ("[]", "invalid_value", None, None),
-        ("[" * 5000, "invalid_json", None, None),
+        ('{"type": "session.update", "session": ' + '{"a": ' * 5000, "invalid_json", None, None),
         ('{"event_id": "e1"}', "invalid_event", "type", "e1"),
         ('{"type": "nothing.known", "event_id": "e1"}', "invalid_event", "type", "e1"),
         ('{"type": "response.cancel", "extra": 1, "event_id": "e1"}', "unknown_parameter", "extra", "e1"),

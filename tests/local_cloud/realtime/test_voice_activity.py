@@ -64,7 +64,7 @@ def test_speech_is_found_in_noise() -> None:
 
 
 def test_a_loud_hum_stops_counting_as_speech() -> None:
-    started, stopped = changes(noise(20_000, rms=700))
+    _, stopped = changes(noise(20_000, rms=700))
     assert isinstance(stopped, SpeechStopped)
     assert stopped.audio_end_ms < 20_000
 
@@ -82,7 +82,7 @@ def test_a_pause_shorter_than_the_silence_waited_for_ends_nothing() -> None:
 
 
 def test_the_padding_does_not_reach_back_into_the_last_turn() -> None:
-    _, stopped, started, _ = changes(SENTENCE + silence(520) + SENTENCE + silence(600), prefix_padding_ms=5000)
+    _, stopped, started, _ = changes(SENTENCE + silence(560) + SENTENCE + silence(600), prefix_padding_ms=5000)
     assert isinstance(stopped, SpeechStopped)
     assert isinstance(started, SpeechStarted)
     assert started.audio_start_ms == stopped.audio_end_ms
