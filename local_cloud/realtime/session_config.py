@@ -92,6 +92,7 @@ def updated(session: Json, update: Json, *, voice_is_fixed: bool) -> Json:
 
 
 _MERGED = {"audio", "input", "output"}
+_CLEARED_BY_NULL = {"transcription", "noise_reduction", "turn_detection", "tracing", "prompt", "include"}
 
 
 def _merge(into: Json, update: Json) -> None:
@@ -109,13 +110,13 @@ def _merge(into: Json, update: Json) -> None:
             into[key] = copy.deepcopy(value)
 
 
-_CLEARED_BY_NULL = {"transcription", "noise_reduction", "turn_detection", "tracing", "prompt", "include"}
-
-
 def _with_defaults(turn_detection: Json) -> Json:
     kind = SemanticVad if turn_detection["type"] == "semantic_vad" else ServerVad
     defaults = {field: getattr(kind(), field) for field in kind.__struct_fields__}
     return {"type": turn_detection["type"], **defaults, **copy.deepcopy(turn_detection)}
+
+
+_NOT_IN_A_SESSION = {"conversation", "input", "metadata"}
 
 
 def for_response(session: Json, parameters: Json) -> Json:
@@ -128,5 +129,5 @@ def for_response(session: Json, parameters: Json) -> Json:
     for index, tool in enumerate(parameters.get("tools") or []):
         check(tool, FunctionTool | McpTool, f"response.tools[{index}]")
     merged = copy.deepcopy(session)
-    _merge(merged, parameters)
+    _merge(merged, {key: value for key, value in parameters.items() if key not in _NOT_IN_A_SESSION})
     return merged
