@@ -126,7 +126,7 @@ class Profile(_Strict):
     @model_validator(mode="after")
     def _cost_can_be_counted(self) -> Profile:
         if self.limits.max_cost_usd is not None and self.model not in PRICES:
-            raise ValueError(f"limits.max_cost_usd needs a price, and none is known for '{self.model}'")
+            raise ValueError(f"limits.max_cost_usd counts with a price, and there is no price for '{self.model}'")
         return self
 
     def lock(self, session: Session | None = None) -> Lock:

@@ -27,6 +27,7 @@ def split_commas(value: object) -> object:
 DEVELOPMENT_ORIGINS = ("http://localhost:8080", "http://127.0.0.1:8080")
 _ORIGIN_SCHEMES = ("http", "https")
 
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
