@@ -24,12 +24,14 @@ from relay.events import (
 )
 from relay.meter import Meter
 from relay.model_events import show_session, show_to_browser
+from relay.pace import audio_bucket, message_bucket
 from relay.policy import ShowSession, judge_browser_event
 from service_kit.errors import Ending, Refusal
 from service_kit.session_token import Claims
 
 MAX_EARLY_BYTES: Final = 262_144
 STALL_SECONDS: Final = 10.0
+RATE_RETRY_AFTER_SECONDS: Final = 10.0
 
 End = Callable[..., None]
 
@@ -59,6 +61,8 @@ class Wire:
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
         self.last_activity = self._loop.time()
+        self._messages = message_bucket(claims.limits, self.last_activity)
+        self._audio = audio_bucket(claims.limits, self.last_activity)
         browser.on_frame = self._keep_early
 
     def connect(
@@ -131,13 +135,17 @@ class Wire:
         if model is None or not self._is_connected:
             return
         meter, conversation = self._meter, self._conversation
+        now = self._loop.time()
         meter.bytes_in += len(frame)
+        if not self._messages.take(1, now):
+            self._too_fast()
+            return
         if self._audio_appends_allowed:
             heard = canonical_append(frame, conversation.input_format.bytes_per_sample)
             if heard is not None:
-                self.last_activity = self._loop.time()
-                model.send(frame)
-                self._heard(heard)
+                if self._may_hear(heard, now):
+                    self.last_activity = now
+                    model.send(frame)
                 return
         try:
             event = decode_browser_event(frame)
@@ -150,7 +158,7 @@ class Wire:
         except Refusal as refusal:
             self._refused(refusal)
             return
-        self.last_activity = self._loop.time()
+        self.last_activity = now
         if isinstance(verdict, ShowSession):
             shown = show_session(conversation.effective, self._claims.lock)
             self._send({"type": "session.updated", "event_id": new_event_id(), "session": shown})
@@ -158,14 +166,23 @@ class Wire:
         if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
             self._end(Ending.BUDGET)
             return
-        model.send(encode(verdict.event))
-        if verdict.audio_bytes:
-            self._heard(verdict.audio_bytes)
+        if self._may_hear(verdict.audio_bytes, now):
+            model.send(encode(verdict.event))
 
-    def _heard(self, audio_bytes: int) -> None:
-        self._meter.audio_in_ms += audio_bytes / self._conversation.input_format.bytes_per_millisecond
+    def _may_hear(self, audio_bytes: int, now: float) -> bool:
+        """Count audio of the browser; False, and the session ends, if it is too fast or too much."""
+        milliseconds = audio_bytes / self._conversation.input_format.bytes_per_millisecond
+        if not self._audio.take(milliseconds, now):
+            self._too_fast()
+            return False
+        self._meter.audio_in_ms += milliseconds
         if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
             self._end(Ending.BUDGET)
+            return False
+        return True
+
+    def _too_fast(self) -> None:
+        self._end(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
 
     def _refused(self, refusal: Refusal) -> None:
         self.refuse(refusal)
