@@ -101,6 +101,7 @@ async def test_a_message_of_15_mib_of_audio_is_taken(simulator: Simulator) -> No
         connection = await simulator.connection()
     # Too much to be remembered, yet counted.
     assert (connection.received.counts["input_audio_buffer.append"], len(connection.received_audio)) == (1, 0)
+    assert connection.received.types == ["session.update", "input_audio_buffer.commit"]
 
 
 async def test_a_session_ends_at_its_maximum_age() -> None:
