@@ -1,9 +1,66 @@
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run install test check soak format lock clean packages static
+
+# The interpreter to make the environment with: PYTHON3=/path/to/python make install. Unset, a suitable one is looked for.
+PYTHON3 ?=
+# Options of `make run`: make run ARGS="--verbose"
+ARGS ?=
+
 PYTHON := .venv/bin/python
+# Say which lock file the environment was last installed from; `make run` is content with either.
+RUN_INSTALLED := .venv/run.installed
+DEV_INSTALLED := .venv/dev.installed
+PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-lock: ## refresh the locked versions from pyproject.toml
+run: $(RUN_INSTALLED) ## run all of it on this machine and print the page's address
+	@$(PYTHON) -m local_cloud $(ARGS)
+
+install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
+
+test: packages static ## install what is missing, Debian packages too, then run everything but the soak
+	$(PYTHON) -m pytest
+
+check: static ## lint, types, page tests and the fast tests
+	$(PYTHON) -m pytest -m "not (end_to_end or browser or soak)"
+
+soak: $(DEV_INSTALLED) ## run the tests that take minutes
+	$(PYTHON) -m pytest -m soak
+
+packages:
+	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server fonts-dejavu-core \
+		$$(command -v node >/dev/null || echo nodejs)
+
+static: $(DEV_INSTALLED)
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	scripts/test_frontend.sh
+
+format: $(DEV_INSTALLED) ## format the code and sort the imports
+	$(PYTHON) -m ruff check --fix-only --select I .
+	$(PYTHON) -m ruff format .
+
+lock: $(DEV_INSTALLED) ## refresh the locked versions from pyproject.toml
 	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra local -o requirements.lock
 	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra local --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove the environment, the caches and what was built
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PYTHON):
+	@PYTHON3='$(PYTHON3)' scripts/make_environment.sh
+
+$(RUN_INSTALLED): requirements.lock | $(PYTHON)
+	@echo "Installing the locked packages into .venv"
+	@$(PIP_INSTALL) -r requirements.lock
+	@touch $@
+
+$(DEV_INSTALLED): requirements-dev.lock | $(PYTHON)
+	@echo "Installing the locked packages, those for development too, into .venv"
+	@$(PIP_INSTALL) -r requirements-dev.lock
+	@touch $(RUN_INSTALLED) $@

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from service_kit.prices import PRICES
 from service_kit.session_fields import (
     FIELDS,
     OPENABLE,
@@ -121,6 +122,12 @@ class Profile(_Strict):
             return check_session(session)
         except InvalidField as error:
             raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _cost_can_be_counted(self) -> Profile:
+        if self.limits.max_cost_usd is not None and self.model not in PRICES:
+            raise ValueError(f"limits.max_cost_usd counts with a price, and there is no price for '{self.model}'")
+        return self
 
     def lock(self, session: Session | None = None) -> Lock:
         """The lock this profile gives; a trusted caller's checked ``session`` takes the place of the profile's own.

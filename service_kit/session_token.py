@@ -27,6 +27,7 @@ TOKEN_ID_BYTES: Final = 24
 MAX_TOKEN_SECONDS: Final = 300
 MAX_TOKEN_CHARS: Final = 512
 CLOCK_SKEW_SECONDS: Final = 5
+TRANSCRIPTION_TARGET: Final = "intent=transcription"
 _NONCE_BYTES: Final = 12
 
 
@@ -69,6 +70,11 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def model(self) -> str:
         """The locked model."""
         return str(self.session["model"])
+
+    @property
+    def target(self) -> str:
+        """What a client may name in the URL: the model, or that it wants a transcription."""
+        return TRANSCRIPTION_TARGET if self.session["type"] == "transcription" else self.model
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

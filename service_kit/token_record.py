@@ -7,7 +7,7 @@ stand only:
 state      ``minted``, ``redeemed``, ``spent`` or ``revoked`` (DESIGN: "Session token and Redis")
 sealed     the claims, encrypted with a key that only the token yields
 origin     keyed digest of the bound Origin; empty when unbound
-model      keyed digest of the locked model
+model      keyed digest of the locked model (or of ``intent=transcription``)
 session    id of the session that redeemed it
 gave_back  how often it went back from ``redeemed`` to ``minted``
 ended      1 when the session that spent it is over
@@ -32,5 +32,5 @@ def minted_fields(keys: TokenKeys, claims: Claims, nonce: bytes) -> dict[str, st
         "state": "minted",
         "sealed": keys.seal(claims, nonce),
         "origin": keys.digest(claims.origin) if claims.origin else "",
-        "model": keys.digest(claims.lock.model),
+        "model": keys.digest(claims.lock.target),
     }

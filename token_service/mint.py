@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from service_kit.errors import Refusal
+from service_kit.prices import PRICES
 from service_kit.profiles import Profile
 from service_kit.session_fields import (
     InvalidField,
@@ -49,6 +50,12 @@ def decide_claims(
     name = _default_profile(caller) if options.profile is None else options.profile
     profile = _allowed_profile(name, caller, profiles)
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
+    lock = _lock(request.session, caller, profile)
+    limits = _limits(options, caller, profile)
+    if limits.max_cost_usd is not None and lock.model not in PRICES:
+        raise Refusal(
+            "invalid_request", param="session.model", message="session.model: has no price, and the cost is limited."
+        )
     return Claims(
         subject=options.subject or caller.subject,
         tenant=caller.tenant,
@@ -57,8 +64,8 @@ def decide_claims(
         origin=_bound_origin(options, caller, allowed_origins),
         issued_at=now,
         expires_at=now + seconds,
-        lock=_lock(request.session, caller, profile),
-        limits=_limits(options, caller, profile),
+        lock=lock,
+        limits=limits,
         max_sessions_per_subject=caller.key.max_sessions_per_subject if caller.key else None,
         reference_id=options.reference_id,
         metadata=options.metadata or {},

@@ -6,7 +6,7 @@ import pytest
 
 from service_kit.profiles import CLIENT_EVENTS, Profile, ProfileLimits, ProfilesError, load_profiles, parse_profiles
 
-MINIMAL = '[profiles.p]\nmodel = "m"\n'
+MINIMAL = '[profiles.p]\nmodel = "gpt-realtime-2.1"\n'
 
 
 def profile(text: str) -> Profile:
@@ -96,6 +96,11 @@ def test_a_cost_cap_may_be_whole_dollars(cost: str) -> None:
     assert profile(f"[profiles.p.limits]\nmax_cost_usd = {cost}").limits.max_cost_usd == float(cost)
 
 
+def test_a_cost_cap_needs_a_priced_model() -> None:
+    with pytest.raises(ProfilesError, match="no price for"):
+        parse_profiles('[profiles.p]\nmodel = "m"\n[profiles.p.limits]\nmax_cost_usd = 1')
+
+
 def test_every_problem_is_listed() -> None:
     with pytest.raises(ProfilesError) as caught:
         parse_profiles('[profiles.a]\nmodell = "m"\n[profiles.b]\nmodel = ""\nhide = ["x"]')
@@ -129,7 +134,12 @@ max_output_tokens = 1000
 
 def test_lock_holds_type_model_and_the_token_cap() -> None:
     lock = profile(LOCKED).lock()
-    assert lock.session == {"type": "realtime", "model": "m", "instructions": "i", "max_output_tokens": 1_000}
+    assert lock.session == {
+        "type": "realtime",
+        "model": "gpt-realtime-2.1",
+        "instructions": "i",
+        "max_output_tokens": 1_000,
+    }
     assert lock.open_fields == {"audio.output.voice", "instructions"}
 
 
@@ -153,4 +163,4 @@ def test_a_trusted_session_closes_a_field_inside_an_open_branch() -> None:
 
 def test_a_transcription_session_has_no_output_tokens() -> None:
     lock = profile('[profiles.p.session]\ntype = "transcription"').lock()
-    assert lock.session == {"type": "transcription", "model": "m"}
+    assert lock.session == {"type": "transcription", "model": "gpt-realtime-2.1"}

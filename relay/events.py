@@ -1,0 +1,132 @@
+"""Realtime events as bytes: reading them strictly, and proving the commonest ones without a full parse. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Any, Final
+
+import msgspec
+import pybase64
+
+from service_kit import strict_json
+from service_kit.errors import Refusal
+
+MAX_EVENT_ID_CHARS: Final = 512
+
+_APPEND_HEAD: Final = b'{"type":"input_audio_buffer.append","audio":"'
+_APPEND_TAIL: Final = b'"}'
+_BYTES_PER_MILLISECOND: Final = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+def new_event_id() -> str:
+    """An id for an event of our own."""
+    return "event_" + secrets.token_hex(10)
+
+
+class AudioFormat(msgspec.Struct, frozen=True):
+    """How many bytes one millisecond takes, and one sample (protocol reference §5.3)."""
+
+    bytes_per_millisecond: int
+    bytes_per_sample: int
+
+    @classmethod
+    def of(cls, format_type: object) -> AudioFormat:
+        """The format of a session's ``audio.*.format.type``; PCM when it says nothing we know."""
+        size = _BYTES_PER_MILLISECOND.get(str(format_type), 48)
+        return cls(size, 2 if size == 48 else 1)
+
+
+class InvalidAudio(ValueError):
+    """Not standard base64, or not whole samples."""
+
+
+def audio_bytes(audio: str | bytes | memoryview, sample_bytes: int) -> int:
+    """How many bytes of audio a base64 text holds, after a strict decode. Raises InvalidAudio."""
+    try:
+        size = len(pybase64.b64decode(audio, validate=True))
+    except ValueError as error:
+        raise InvalidAudio("not base64") from error
+    if size % sample_bytes:
+        raise InvalidAudio("not whole samples")
+    return size
+
+
+def canonical_append(frame: bytes, sample_bytes: int) -> int | None:
+    """The audio bytes of an append event that is spelled exactly as we would rebuild it, else None.
+
+    Exact head, valid base64, exact tail: no JSON parser can read anything else in it, so it may be forwarded as it is.
+    """
+    if not (frame.startswith(_APPEND_HEAD) and frame.endswith(_APPEND_TAIL)):
+        return None
+    try:
+        return audio_bytes(memoryview(frame)[len(_APPEND_HEAD) : -len(_APPEND_TAIL)], sample_bytes)
+    except InvalidAudio:
+        return None
+
+
+def decode_browser_event(frame: bytes) -> dict[str, Any]:
+    """One event of a browser, by the strict reading. Raises Refusal (``invalid_event``)."""
+    try:
+        event = strict_json.decode(frame)
+    except strict_json.InvalidJson as error:
+        raise Refusal("invalid_event") from error
+    if not isinstance(event, dict):
+        raise Refusal("invalid_event")
+    return event
+
+
+class _Delta(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
+    """A streaming event of the model: these keys and no other, so there is nothing in it to hide."""
+
+    event_id: Annotated[str, msgspec.Meta(max_length=MAX_EVENT_ID_CHARS)]
+    response_id: str
+    item_id: str
+    output_index: int
+    delta: msgspec.Raw
+    content_index: int = 0
+    obfuscation: str = ""
+
+
+class _AudioDelta(_Delta, tag="response.output_audio.delta", gc=False):
+    pass
+
+
+class _TranscriptDelta(_Delta, tag="response.output_audio_transcript.delta", gc=False):
+    pass
+
+
+class _TextDelta(_Delta, tag="response.output_text.delta", gc=False):
+    pass
+
+
+class _ArgumentsDelta(_Delta, tag="response.function_call_arguments.delta", gc=False):
+    call_id: str = ""
+
+
+_decode_delta: Final = msgspec.json.Decoder(_AudioDelta | _TranscriptDelta | _TextDelta | _ArgumentsDelta).decode
+
+
+def model_delta(frame: bytes) -> int | None:
+    """How much audio a streaming event of the model carries, in bytes (0 for text), or None if it is another event."""
+    try:
+        delta = _decode_delta(frame)
+    except msgspec.DecodeError:
+        return None
+    content = memoryview(delta.delta)
+    if content[:1].tobytes() != b'"':
+        return None
+    if not isinstance(delta, _AudioDelta):
+        return 0
+    base64_chars = len(content) - 2
+    return base64_chars // 4 * 3 - content[-3:-1].tobytes().count(b"=")
+
+
+def decode_model_event(frame: bytes) -> dict[str, Any] | None:
+    """One event of the model; None for what is no event at all."""
+    try:
+        event = msgspec.json.decode(frame)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None

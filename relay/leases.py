@@ -1,0 +1,144 @@
+"""Leases: permission to occupy a live-session slot, per tenant and per subject, shared by all relays.
+
+A slot is an entry of a sorted set, scored by when it runs out; a crashed relay's slots free themselves. If Redis is
+away, a live session goes on until its lease would have run out, then ends, so that the limits stay true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from redis.asyncio import Redis
+
+from service_kit.errors import Refusal
+from service_kit.redis_client import Pseudonyms, RedisUnavailable, Script
+from service_kit.session_token import Claims
+
+LEASE_SECONDS: Final = 30
+RENEW_SECONDS: Final = 10
+RETRY_AFTER_SECONDS: Final = 10
+
+_TAKE: Final = """
+-- KEYS[1]  one holder's live sessions, scored by when their lease runs out (Redis' clock, milliseconds)
+-- ARGV     session id, lease in milliseconds, most sessions allowed
+-- returns  1 if the session holds a lease, 0 if there is no free slot
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+_RENEW: Final = """
+-- KEYS[1]  as above                    ARGV  session id, lease in milliseconds
+-- Adds the session even if its entry is gone: a live session counts, also after Redis lost everything.
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2], ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+
+_FREE: Final = """
+-- KEYS[1]  as above                    ARGV  session id
+redis.call('ZREM', KEYS[1], ARGV[1])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCeilings:
+    """How many live sessions each kind of holder may have."""
+
+    per_tenant: int
+    per_subject: int
+    per_address: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One holder's set of live sessions, and how many fit."""
+
+    key: str
+    ceiling: int
+
+
+class Leases:
+    """Takes, renews and frees leases."""
+
+    def __init__(self, redis: Redis, environment: str, pseudonyms: Pseudonyms, ceilings: SessionCeilings) -> None:
+        self._prefix = f"airlock:{environment}:lease"
+        self._pseudonyms = pseudonyms
+        self._ceilings = ceilings
+        self._take = Script(redis, _TAKE)
+        self._renew = Script(redis, _RENEW)
+        self._free = Script(redis, _FREE)
+
+    def slots(self, claims: Claims) -> tuple[Slot, Slot]:
+        """What a session must hold, in the order it is taken: its tenant's, then its subject's.
+
+        An anonymous caller's subject is the pseudonym of its address, under the address limit.
+        """
+        per_subject = self._ceilings.per_address if claims.anonymous else self._ceilings.per_subject
+        tenant = self._pseudonyms.of(claims.tenant, "")
+        subject = self._pseudonyms.of(claims.tenant, claims.subject)
+        return (
+            Slot(f"{self._prefix}:tenant:{tenant}", self._ceilings.per_tenant),
+            Slot(f"{self._prefix}:subject:{subject}", claims.max_sessions_per_subject or per_subject),
+        )
+
+    @contextlib.asynccontextmanager
+    async def hold(self, claims: Claims, session_id: str) -> AsyncIterator[asyncio.Future[None]]:
+        """Hold both slots for as long as the block runs; yields a future that completes when they are lost.
+
+        Raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
+        """
+        slots = self.slots(claims)
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            await self._take_all(slots, session_id)
+            renewing = asyncio.create_task(self._keep(slots, session_id, lost), name="lease renewal")
+            try:
+                yield lost
+            finally:
+                renewing.cancel()
+                await asyncio.wait([renewing])
+        finally:
+            await self._free_all(slots, session_id)
+
+    async def _take_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
+        for slot in slots:
+            try:
+                taken = await self._take(slot.key, session_id, LEASE_SECONDS * 1000, slot.ceiling)
+            except RedisUnavailable as error:
+                raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS) from error
+            if not taken:
+                raise Refusal("too_many_sessions", retry_after=RETRY_AFTER_SECONDS)
+
+    async def _free_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
+        """Freeing what was never taken does nothing; what Redis does not hear runs out by itself."""
+        for slot in slots:
+            with contextlib.suppress(RedisUnavailable):
+                await self._free(slot.key, session_id)
+
+    async def _keep(self, slots: tuple[Slot, ...], session_id: str, lost: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        runs_out = loop.time() + LEASE_SECONDS
+        renew_in: float = RENEW_SECONDS
+        while True:
+            await asyncio.sleep(min(renew_in, max(0.0, runs_out - loop.time())))
+            asked_at = loop.time()
+            try:
+                for slot in slots:
+                    await self._renew(slot.key, session_id, LEASE_SECONDS * 1000)
+            except RedisUnavailable:
+                if loop.time() >= runs_out:
+                    lost.set_result(None)
+                    return
+                renew_in = 1.0
+            else:
+                runs_out = asked_at + LEASE_SECONDS
+                renew_in = RENEW_SECONDS

@@ -1,0 +1,132 @@
+"""What a session has used: audio, bytes, tokens by modality with their cached part, and cost. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from service_kit.prices import Price
+from service_kit.session_token import Limits
+
+_MODALITIES: Final = ("text", "audio", "image")
+_REFUSED_WINDOW_SECONDS: Final = 60.0
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Tokens as the service counted them; input counts include their cached part (protocol reference §3.8)."""
+
+    total: int = 0
+    input: int = 0
+    output: int = 0
+    input_text: int = 0
+    input_audio: int = 0
+    input_image: int = 0
+    cached_text: int = 0
+    cached_audio: int = 0
+    cached_image: int = 0
+    output_text: int = 0
+    output_audio: int = 0
+    transcription: int = 0
+
+    def add_response(self, usage: Mapping[str, Any]) -> None:
+        """Add the usage of one ``response.done``."""
+        details_in = _mapping(usage.get("input_token_details"))
+        details_out = _mapping(usage.get("output_token_details"))
+        cached = _mapping(details_in.get("cached_tokens_details"))
+        self.total += _count(usage, "total_tokens")
+        self.input += _count(usage, "input_tokens")
+        self.output += _count(usage, "output_tokens")
+        for modality in _MODALITIES:
+            self._add(f"input_{modality}", _count(details_in, f"{modality}_tokens"))
+            self._add(f"cached_{modality}", _count(cached, f"{modality}_tokens"))
+        for modality in ("text", "audio"):
+            self._add(f"output_{modality}", _count(details_out, f"{modality}_tokens"))
+
+    def add_transcription(self, usage: Mapping[str, Any]) -> None:
+        """Add the usage of one input transcription; it is not in :meth:`cost_usd`, as its price is not known."""
+        self.total += _count(usage, "total_tokens")
+        self.transcription += _count(usage, "total_tokens")
+
+    def cost_usd(self, price: Price) -> float:
+        """What the responses cost: uncached input, cached input and output, each by modality."""
+        dollars = self.output_text * price.text_out + self.output_audio * price.audio_out
+        for modality in _MODALITIES:
+            cached = getattr(self, f"cached_{modality}")
+            fresh = max(0, getattr(self, f"input_{modality}") - cached)
+            dollars += fresh * getattr(price, f"{modality}_in") + cached * getattr(price, f"{modality}_cached")
+        return float(dollars / 1_000_000)
+
+    def _add(self, name: str, count: int) -> None:
+        setattr(self, name, getattr(self, name) + count)
+
+
+@dataclass(slots=True)
+class Meter:
+    """One session's usage, and whether it is within its limits.
+
+    Audio is counted in milliseconds, ``bytes_*`` in WebSocket payload bytes; *in* is from the browser.
+    """
+
+    price: Price | None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    audio_in_ms: float = 0.0
+    audio_out_ms: float = 0.0
+    refused_events: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+    _refused_at: deque[float] = field(default_factory=deque)
+
+    def observe(self, event: Mapping[str, Any]) -> None:
+        """Take the usage from an event of the model that bears one."""
+        match event:
+            case {"type": "response.done", "response": {"usage": dict(usage)}}:
+                self.tokens.add_response(usage)
+            case {"type": "conversation.item.input_audio_transcription.completed", "usage": dict(usage)}:
+                self.tokens.add_transcription(usage)
+
+    def refused(self, now: float, limits: Limits) -> bool:
+        """Count a refused event at ``now`` (seconds); True if there were too many within a minute."""
+        self.refused_events += 1
+        self._refused_at.append(now)
+        while self._refused_at[0] <= now - _REFUSED_WINDOW_SECONDS:
+            self._refused_at.popleft()
+        return len(self._refused_at) >= limits.max_refused_events_per_minute
+
+    def over_budget(self, limits: Limits) -> bool:
+        """Whether the session has used up its audio, its tokens or its money."""
+        cost = self.cost_usd
+        return (
+            self.audio_in_ms > limits.max_input_audio_seconds * 1000
+            or self.tokens.total >= limits.max_total_tokens
+            or (limits.max_cost_usd is not None and cost is not None and cost >= limits.max_cost_usd)
+        )
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The cost so far; None for a model without a price."""
+        return None if self.price is None else round(self.tokens.cost_usd(self.price), 6)
+
+    def usage(self) -> dict[str, object]:
+        """The receipt's figures."""
+        return {
+            "audio_in_seconds": round(self.audio_in_ms / 1000, 3),
+            "audio_out_seconds": round(self.audio_out_ms / 1000, 3),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "tokens": asdict(self.tokens),
+            "cost_usd": self.cost_usd,
+            "refused_events": self.refused_events,
+        }
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    """A count of the service's; what is not a sensible number counts 0 rather than breaking the session."""
+    value = usage.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

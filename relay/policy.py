@@ -1,0 +1,302 @@
+"""What a browser may send: an allow-list of events and of fields in each, within the session's lock.
+
+Nothing received is forwarded: an event is rebuilt from the fields named here, or refused (DESIGN: "Profiles: the
+lock"). Pure, but that an accepted event is noted in the conversation it belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from relay.conversation import MAX_OUT_OF_BAND_RESPONSES, Conversation
+from relay.events import MAX_EVENT_ID_CHARS, InvalidAudio, audio_bytes
+from service_kit.errors import Refusal
+from service_kit.profiles import CLIENT_EVENTS
+from service_kit.session_fields import InvalidField, is_open, known_leaves, rebuild, unflatten
+from service_kit.session_token import Limits, Lock
+
+_Id = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID_CHARS)]
+_Index = Annotated[int, Meta(ge=0, le=2**31)]
+_Metadata = Annotated[
+    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]], Meta(max_length=16)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send this rebuilt event to the model. ``audio_bytes`` counts the audio in it."""
+
+    event: dict[str, Any]
+    audio_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShowSession:
+    """Nothing is left to forward: answer with the session as it is."""
+
+
+class _Event(Struct, tag_field="type", kw_only=True, omit_defaults=True):
+    event_id: Annotated[str, Meta(max_length=MAX_EVENT_ID_CHARS)] | UnsetType = UNSET
+
+
+class _SessionUpdate(_Event, tag="session.update"):
+    session: dict[str, Any]
+
+
+class _Append(_Event, tag="input_audio_buffer.append"):
+    audio: str
+
+
+class _Commit(_Event, tag="input_audio_buffer.commit"):
+    pass
+
+
+class _Clear(_Event, tag="input_audio_buffer.clear"):
+    pass
+
+
+class _ClearOutput(_Event, tag="output_audio_buffer.clear"):
+    pass
+
+
+class _CreateItem(_Event, tag="conversation.item.create"):
+    item: dict[str, Any]
+    previous_item_id: _Id | UnsetType | None = UNSET
+
+
+class _RetrieveItem(_Event, tag="conversation.item.retrieve"):
+    item_id: _Id
+
+
+class _TruncateItem(_Event, tag="conversation.item.truncate"):
+    item_id: _Id
+    content_index: _Index
+    audio_end_ms: _Index
+
+
+class _DeleteItem(_Event, tag="conversation.item.delete"):
+    item_id: _Id
+
+
+class _CreateResponse(_Event, tag="response.create"):
+    response: dict[str, Any] | UnsetType | None = UNSET
+
+
+class _CancelResponse(_Event, tag="response.cancel"):
+    response_id: _Id | UnsetType = UNSET
+
+
+_Events = (
+    _SessionUpdate
+    | _Append
+    | _Commit
+    | _Clear
+    | _ClearOutput
+    | _CreateItem
+    | _RetrieveItem
+    | _TruncateItem
+    | _DeleteItem
+    | _CreateResponse
+    | _CancelResponse
+)
+
+
+class _Part(Struct, kw_only=True, omit_defaults=True):
+    pass
+
+
+class _InputText(_Part, tag_field="type", tag="input_text"):
+    text: str
+
+
+class _InputAudio(_Part, tag_field="type", tag="input_audio"):
+    audio: str
+    transcript: str | UnsetType | None = UNSET
+
+
+class _UserMessage(_Part, tag_field="type", tag="message"):
+    role: Literal["user"]
+    content: list[_InputText | _InputAudio]
+    id: _Id | UnsetType = UNSET
+
+
+class _FunctionCallOutput(_Part, tag_field="type", tag="function_call_output"):
+    call_id: _Id
+    output: str
+    id: _Id | UnsetType = UNSET
+
+
+class _ItemReference(_Part, tag_field="type", tag="item_reference"):
+    id: _Id
+
+
+class _Response(_Part):
+    """The fields of ``response.create`` that every profile leaves to the client (protocol reference §3.6)."""
+
+    conversation: Literal["auto", "none"] | UnsetType = UNSET
+    metadata: _Metadata | UnsetType | None = UNSET
+    output_modalities: Annotated[list[Literal["audio", "text"]], Meta(min_length=1, max_length=1)] | UnsetType = UNSET
+    max_output_tokens: Annotated[int, Meta(ge=1)] | Literal["inf"] | UnsetType = UNSET
+    input: list[dict[str, Any]] | UnsetType = UNSET
+
+
+_RESPONSE_FIELDS: Final = frozenset(_Response.__struct_fields__)
+
+
+def judge_browser_event(
+    event: dict[str, Any], *, lock: Lock, limits: Limits, conversation: Conversation
+) -> Forward | ShowSession:
+    """Decide what happens to one decoded event of the browser. Raises Refusal; the session lives on."""
+    try:
+        return _judge(event, lock, limits, conversation)
+    except Refusal as refusal:
+        event_id = event.get("event_id")
+        if isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID_CHARS:
+            refusal.event_id = event_id
+        raise
+
+
+def _judge(event: dict[str, Any], lock: Lock, limits: Limits, conversation: Conversation) -> Forward | ShowSession:
+    event_type = event.get("type")
+    if not isinstance(event_type, str) or event_type not in CLIENT_EVENTS:
+        raise Refusal("invalid_event", param="type")
+    if event_type not in lock.client_events or (
+        lock.session["type"] == "transcription" and event_type.startswith("response.")
+    ):
+        raise Refusal("event_not_allowed", param="type")
+    shaped = _shape(event, _Events, "")
+    if lock.on_locked_field == "refuse":
+        _refuse_unknown(event, shaped)
+    rebuilt: dict[str, Any] = msgspec.to_builtins(shaped)
+    match shaped:
+        case _SessionUpdate(session=session):
+            narrowed = narrow_session(session, lock, limits)
+            if not narrowed:
+                return ShowSession()
+            rebuilt["session"] = {"type": lock.session["type"], **narrowed}
+        case _Append(audio=audio):
+            return Forward(rebuilt, _audio(audio, conversation, "audio"))
+        case _CreateItem(item=item):
+            rebuilt["item"], heard = _item(item, conversation, "item")
+            return Forward(rebuilt, heard)
+        case _CreateResponse(response=dict(response)):
+            rebuilt["response"], heard = _response(response, lock, limits, conversation)
+            if not rebuilt["response"]:
+                del rebuilt["response"]
+            return Forward(rebuilt, heard)
+    return Forward(rebuilt)
+
+
+def narrow_session(session: Mapping[str, Any], lock: Lock, limits: Limits) -> dict[str, Any]:
+    """What a client's ``session.update`` may change: the open fields, rebuilt; nested, possibly empty.
+
+    Raises Refusal for a bad value in an open field, or for a locked field where the profile refuses those.
+    """
+    leaves, unknown = known_leaves(session)
+    kept = _open_leaves(leaves, unknown, lock, limits, "session")
+    return unflatten(kept)
+
+
+def _open_leaves(
+    leaves: Mapping[str, Any], unknown: list[str], lock: Lock, limits: Limits, prefix: str
+) -> dict[str, Any]:
+    locked = [path for path in leaves if not is_open(path, lock.open_fields)] + unknown
+    if locked and lock.on_locked_field == "refuse":
+        raise Refusal("field_locked", param=f"{prefix}.{locked[0]}")
+    kept: dict[str, Any] = {}
+    for path, value in leaves.items():
+        if path in locked:
+            continue
+        try:
+            kept[path] = rebuild(path, value, client=True)
+        except InvalidField as error:
+            raise Refusal("invalid_event", param=f"{prefix}.{path}") from error
+        if path == "max_output_tokens":
+            kept[path] = _at_most(kept[path], limits.max_output_tokens)
+    return kept
+
+
+def _response(
+    response: dict[str, Any], lock: Lock, limits: Limits, conversation: Conversation
+) -> tuple[dict[str, Any], int]:
+    own = {key: value for key, value in response.items() if key in _RESPONSE_FIELDS}
+    leaves, unknown = known_leaves({key: value for key, value in response.items() if key not in _RESPONSE_FIELDS})
+    shaped = _shape(own, _Response, "response.")
+    rebuilt: dict[str, Any] = msgspec.to_builtins(shaped)
+    rebuilt |= unflatten(_open_leaves(leaves, unknown, lock, limits, "response"))
+    heard = 0
+    if shaped.max_output_tokens is not UNSET:
+        rebuilt["max_output_tokens"] = _at_most(shaped.max_output_tokens, limits.max_output_tokens)
+    if shaped.input is not UNSET:
+        rebuilt["input"] = []
+        for index, item in enumerate(shaped.input):
+            item_rebuilt, item_heard = _item(item, conversation, f"response.input[{index}]", may_refer=True)
+            rebuilt["input"].append(item_rebuilt)
+            heard += item_heard
+    if shaped.conversation == "none":
+        if conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
+            raise Refusal("response_limit")
+        conversation.asked_out_of_band()
+    return rebuilt, heard
+
+
+def _item(
+    item: dict[str, Any], conversation: Conversation, path: str, *, may_refer: bool = False
+) -> tuple[dict[str, Any], int]:
+    """An item a browser may add, rebuilt, and the audio bytes in it."""
+    match item.get("type"):
+        case "message":
+            if item.get("role") != "user":
+                raise Refusal("event_not_allowed", param=f"{path}.role")
+            message = _shape(item, _UserMessage, f"{path}.")
+            heard = sum(
+                _audio(part.audio, conversation, f"{path}.content")
+                for part in message.content
+                if isinstance(part, _InputAudio)
+            )
+            return msgspec.to_builtins(message), heard
+        case "function_call_output":
+            output = _shape(item, _FunctionCallOutput, f"{path}.")
+            if output.call_id not in conversation.open_calls:
+                raise Refusal("event_not_allowed", param=f"{path}.call_id")
+            conversation.open_calls.discard(output.call_id)
+            return msgspec.to_builtins(output), 0
+        case "item_reference" if may_refer:
+            return msgspec.to_builtins(_shape(item, _ItemReference, f"{path}.")), 0
+    raise Refusal("event_not_allowed", param=f"{path}.type")
+
+
+def _audio(audio: str, conversation: Conversation, path: str) -> int:
+    try:
+        return audio_bytes(audio, conversation.input_format.bytes_per_sample)
+    except InvalidAudio as error:
+        raise Refusal("invalid_event", param=path) from error
+
+
+def _shape(value: object, type_: Any, prefix: str) -> Any:
+    """``value`` as one of our structs, unknown keys left out. Raises Refusal naming the offending field."""
+    try:
+        return msgspec.convert(value, type=type_)
+    except msgspec.ValidationError as error:
+        # msgspec ends its message with the place, such as "... - at `$.item_id`"; a missing field is named before it.
+        _, _, place = str(error).rpartition("`$")
+        field = place.rstrip("`").lstrip(".")
+        if "missing required field" in str(error):
+            field = ".".join(filter(None, [field, str(error).split("`")[1]]))
+        raise Refusal("invalid_event", param=(prefix + field) or None) from error
+
+
+def _refuse_unknown(event: Mapping[str, Any], shaped: Struct) -> None:
+    known = {"type", *shaped.__struct_fields__}
+    for key in event:
+        if key not in known:
+            raise Refusal("field_locked", param=key)
+
+
+def _at_most(asked: int | str, ceiling: int) -> int:
+    return min(asked, ceiling) if isinstance(asked, int) else ceiling

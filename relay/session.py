@@ -1,0 +1,354 @@
+"""A session's life as one coroutine: redeem → lease → upgrade → dial → lock → wire → first ending → account → close.
+
+Where the coroutine stands is the session's state. Frames do not pass through it (see :mod:`relay.wire`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import structlog
+from aiohttp import web
+
+from relay.admission import Ticket
+from relay.aiohttp_channel import accept
+from relay.channel import Channel, ChannelEnd, How
+from relay.endings import NORMAL, Over, over_by, over_by_browser, over_by_model, without_token
+from relay.events import decode_model_event, encode, new_event_id
+from relay.leases import Leases
+from relay.live_sessions import LiveSessions
+from relay.lock import lock_update, mismatch
+from relay.meter import Meter
+from relay.redemption import Redemption, Redemptions
+from relay.upstream import DIAL_SECONDS, AuthenticationFailed, Upstream
+from relay.wire import Wire
+from service_kit.errors import Ending, Refusal
+from service_kit.log import where
+from service_kit.prices import PRICES
+from service_kit.redis_client import Pseudonyms, RedisUnavailable
+from service_kit.session_fields import merge
+from service_kit.web import REQUEST_ID
+
+WARN_AT_SECONDS: Final = (60, 10)
+
+_AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
+
+T = TypeVar("T")
+
+
+class Ended(Exception):
+    """The session is over; raised where its coroutine stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """What every session of the process shares."""
+
+    upstream: Upstream
+    redemptions: Redemptions
+    leases: Leases
+    live: LiveSessions
+    pseudonyms: Pseudonyms
+
+
+async def run_session(request: web.Request, ticket: Ticket, relay: Relay, address: str) -> web.StreamResponse:
+    """Carry one admitted connection through its session. Raises Refusal while the client can read an HTTP status."""
+    session_id = "sess_" + secrets.token_hex(12)
+    try:
+        with relay.live.place():
+            redemption = await relay.redemptions.redeem(ticket, session_id, address)
+            session = Session(request, ticket, relay, redemption, session_id)
+            try:
+                async with relay.leases.hold(redemption.claims, session_id) as lost:
+                    lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
+                    with relay.live.listed(session):
+                        return await session.run()
+            except Refusal as refusal:  # no lease, or Redis is away
+                if not await redemption.give_back():
+                    without_token(refusal)
+                raise
+    except Refusal as refusal:
+        structlog.get_logger().info(
+            "redeem.denied", code=refusal.code, request_id=request[REQUEST_ID], token_id=ticket.keys.token_id
+        )
+        if not ticket.by_subprotocol:
+            raise
+        return await _refuse_by_close(request, ticket, refusal)
+
+
+async def _refuse_by_close(request: web.Request, ticket: Ticket, refusal: Refusal) -> web.StreamResponse:
+    """Say no to a client that cannot read a failed upgrade: upgrade, one ``error`` event, close."""
+    try:
+        socket, channel = await accept(request, subprotocol=ticket.subprotocol, max_message_bytes=1024)
+    except ConnectionError:
+        return web.Response()
+    async with channel:
+        channel.send(encode(refusal.event(request[REQUEST_ID], new_event_id())))
+        await channel.close(refusal.close or NORMAL, refusal.code)
+    return socket
+
+
+class Session:
+    """One redeemed token's session; it owns claims, both ends, meter and ending."""
+
+    def __init__(
+        self, request: web.Request, ticket: Ticket, relay: Relay, redemption: Redemption, session_id: str
+    ) -> None:
+        claims = redemption.claims
+        self._request = request
+        self._ticket = ticket
+        self._relay = relay
+        self._redemption = redemption
+        self._claims = claims
+        self._id = session_id
+        self._loop = asyncio.get_running_loop()
+        self._meter = Meter(PRICES.get(claims.lock.model))
+        self._over: asyncio.Future[Over] = self._loop.create_future()
+        self._wire: Wire | None = None
+        self._is_live = False
+        self._subject = relay.pseudonyms.of(claims.tenant, claims.subject)
+        self._started_at = time.time()
+        self._log = structlog.get_logger().bind(
+            session_id=session_id,
+            request_id=request[REQUEST_ID],
+            token_id=ticket.keys.token_id,
+            subject=self._subject,
+            tenant=claims.tenant,
+            profile=claims.profile,
+        )
+
+    async def run(self) -> web.StreamResponse:
+        """Live from the upgrade to the close; returns the answered upgrade."""
+        self._log.info("redeem.ok")
+        try:
+            socket, browser = await accept(
+                self._request,
+                subprotocol=self._ticket.subprotocol,
+                max_message_bytes=self._claims.limits.max_message_bytes,
+            )
+        except ConnectionError:
+            await self._redemption.give_back()
+            self._account(over_by_browser(ChannelEnd(How.VANISHED)))
+            return web.Response()
+        wire = self._wire = Wire(
+            browser,
+            self._claims,
+            self._meter,
+            self.end,
+            request_id=self._request[REQUEST_ID],
+            speaks_airlock=self._ticket.speaks_airlock,
+        )
+        browser.ended.add_done_callback(self._browser_ended)
+        async with browser, contextlib.AsyncExitStack() as model_end:
+            over = await self._until_over(wire, model_end)
+            given_back = not self._is_live and await self._redemption.give_back()
+            if over.told and not given_back:
+                without_token(over.told)
+            receipt = self._account(over)
+            if over.told:
+                wire.refuse(over.told)
+            wire.tell(_ended_event(receipt))
+            await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose())
+        if self._is_live:
+            with contextlib.suppress(RedisUnavailable):
+                await self._redemption.end()
+        return socket
+
+    async def _until_over(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> Over:
+        """Converse until the first ending, whatever it is."""
+        try:
+            await self._converse(wire, model_end)
+        except Ended:
+            pass
+        except Refusal as refusal:
+            self._finish(over_by(Ending.MODEL_FAILED, refusal))
+        except Exception as error:  # noqa: BLE001 - a bug ends this session, with a receipt, and no other
+            self._fail(error)
+        return self._over.result()
+
+    async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
+        """Dial, lock, wire, and wait for the first ending. Raises Ended before it is live, Refusal by the dial."""
+        waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        dialling = self._relay.upstream.dial(self._claims.lock, self._subject, waiting.put_nowait)
+        try:
+            model = await self._unless_over(model_end.enter_async_context(dialling))
+        except AuthenticationFailed:
+            self._log.error("upstream.auth_failed", provider=self._relay.upstream.provider)
+            raise
+        model.ended.add_done_callback(self._model_ended)
+        session = await self._unless_over(self._confirm_lock(model, waiting))
+        self._is_live = True  # from here on the token is never given back, whatever Redis answers
+        with contextlib.suppress(RedisUnavailable):
+            if not await self._redemption.go_live():
+                self.end(Ending.REVOKED)
+        with contextlib.ExitStack() as timers:
+            ends_at = time.time() + self._claims.limits.max_session_seconds
+            self._start_clocks(wire, timers, ends_at)
+            if not self._over.done():
+                self._log.info("session.start", model=self._claims.lock.model, provider=self._relay.upstream.provider)
+                wire.connect(model, session, waiting, self._started_event(ends_at))
+            await self._over
+            wire.cancel_responses()
+
+    async def _confirm_lock(self, model: Channel, events: asyncio.Queue[bytes]) -> dict[str, Any]:
+        """Lock the session and make sure of it; the session as the model has it. Raises Ended (``not_locked``)."""
+        created = await self._expect("session.created", events)
+        update = lock_update(self._claims.lock)
+        model.send(encode(update))
+        updated = await self._expect("session.updated", events)
+        wrong = mismatch(update["session"], updated)
+        if wrong is not None:
+            self._log.error("upstream.failed", error="lock not confirmed", param=wrong)
+            raise self._not_locked()
+        return merge(created, updated)
+
+    async def _expect(self, event_type: str, events: asyncio.Queue[bytes]) -> dict[str, Any]:
+        """The session object of the next event of this type, within 10 s; an error, or nothing, ends the session."""
+        try:
+            async with asyncio.timeout(DIAL_SECONDS):
+                while True:
+                    match decode_model_event(await events.get()):
+                        case {"type": str(seen), "session": dict(session)} if seen == event_type:
+                            return session
+                        case {"type": "error", "error": {"code": "invalid_api_key"}}:
+                            self._log.error("upstream.auth_failed", provider=self._relay.upstream.provider)
+                            raise self._not_locked()
+                        case {"type": "error"}:
+                            self._log.error("upstream.failed", error=f"error instead of {event_type}")
+                            raise self._not_locked()
+        except TimeoutError as error:
+            self._log.error("upstream.failed", error=f"no {event_type}")
+            raise self._not_locked() from error
+
+    async def _unless_over(self, step: Coroutine[Any, Any, T]) -> T:
+        """The step's result; if the session ends first, the step is cancelled. Raises Ended."""
+        task = asyncio.ensure_future(step)
+        try:
+            either: set[asyncio.Future[Any]] = {task, self._over}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Ended
+        finally:
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Refusal):
+                    await task
+
+    def _start_clocks(self, wire: Wire, timers: contextlib.ExitStack, ends_at: float) -> None:
+        """Time limit, its warnings, and idleness."""
+        seconds = self._claims.limits.max_session_seconds
+
+        def at(delay: float, call: Callable[..., None], *args: object) -> None:
+            timers.callback(self._loop.call_later(delay, call, *args).cancel)
+
+        def warn(seconds_left: int) -> None:
+            wire.tell(
+                {
+                    "type": "airlock.session.expiring",
+                    "event_id": new_event_id(),
+                    "seconds_left": seconds_left,
+                    "ends_at": ends_at,
+                }
+            )
+
+        def look_for_idleness() -> None:
+            quiet = self._loop.time() - wire.last_activity
+            if quiet >= self._claims.limits.idle_seconds:
+                self.end(Ending.IDLE)
+            else:
+                at(self._claims.limits.idle_seconds - quiet, look_for_idleness)
+
+        at(seconds, self.end, Ending.TIME_LIMIT)
+        for seconds_left in WARN_AT_SECONDS:
+            if seconds > seconds_left:
+                at(seconds - seconds_left, warn, seconds_left)
+        at(self._claims.limits.idle_seconds, look_for_idleness)
+
+    def _started_event(self, ends_at: float) -> dict[str, object]:
+        return {
+            "type": "airlock.session.started",
+            "event_id": new_event_id(),
+            "session_id": self._id,
+            "ends_at": ends_at,
+            "server_time": time.time(),
+            "max_session_seconds": self._claims.limits.max_session_seconds,
+            "provider": self._relay.upstream.provider,
+            "stores": "nothing",
+        }
+
+    def end(self, ending: Ending, told: Refusal | None = None) -> None:
+        """End the session; only the first ending counts. ``told`` replaces what the ending's row says."""
+        self._finish(over_by(ending, told))
+
+    def announce_drain(self, ends_at: float) -> None:
+        """Tell the browser, if it understands, that the process stops at ``ends_at`` (Unix seconds)."""
+        if self._wire is not None:
+            self._wire.tell({"type": "airlock.session.draining", "event_id": new_event_id(), "ends_at": ends_at})
+
+    def drain(self) -> None:
+        """End the session because the process stops."""
+        self.end(Ending.DRAINING)
+
+    def _not_locked(self) -> Ended:
+        self.end(Ending.NOT_LOCKED)
+        return Ended()
+
+    def _finish(self, over: Over) -> None:
+        """Note the first ending, and let nothing more through from that moment."""
+        if not self._over.done():
+            self._over.set_result(over)
+            if self._wire is not None:
+                self._wire.disconnect()
+
+    def _fail(self, error: BaseException) -> None:
+        self._log.error("internal_error", error=type(error).__name__, at=where(error))
+        self.end(Ending.INTERNAL_ERROR)
+
+    def _browser_ended(self, ended: asyncio.Future[ChannelEnd]) -> None:
+        if (error := ended.exception()) is not None:
+            self._fail(error)
+        else:
+            self._finish(over_by_browser(ended.result()))
+
+    def _model_ended(self, ended: asyncio.Future[ChannelEnd]) -> None:
+        if (error := ended.exception()) is not None:
+            self._fail(error)
+        else:
+            self._finish(over_by_model(ended.result(), is_live=self._is_live))
+
+    def _account(self, over: Over) -> dict[str, object]:
+        """Write the receipt, once, and return it."""
+        ended_at = time.time()
+        receipt: dict[str, object] = {
+            "session_id": self._id,
+            "token_id": self._ticket.keys.token_id,
+            "subject": self._subject,
+            "tenant": self._claims.tenant,
+            "profile": self._claims.profile,
+            "model": self._claims.lock.model,
+            "provider": self._relay.upstream.provider,
+            "started_at": round(self._started_at, 3),
+            "ended_at": round(ended_at, 3),
+            "duration_seconds": round(ended_at - self._started_at, 3),
+            "ending": over.ending.value,
+            "code": over.code,
+            "close_code": over.close_code,
+            **self._meter.usage(),
+            "stored_bytes": 0,
+            "config_sha256": self._claims.config_sha256,
+        }
+        self._log.info("session.end", **receipt, reference_id=self._claims.reference_id)
+        return receipt
+
+
+def _ended_event(receipt: dict[str, object]) -> dict[str, object]:
+    """The receipt for the browser: without what only the audit line has."""
+    shown = {key: value for key, value in receipt.items() if key not in _AUDIT_ONLY}
+    return {"type": "airlock.session.ended", "event_id": new_event_id(), "receipt": shown}

@@ -1,0 +1,247 @@
+"""The two ends wired together: each frame goes by callback through policy and meter straight to the other side.
+
+No task switch, queue or copy per message; the session's coroutine only learns how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from relay.channel import Channel
+from relay.conversation import Conversation
+from relay.events import (
+    canonical_append,
+    decode_browser_event,
+    decode_model_event,
+    encode,
+    model_delta,
+    new_event_id,
+)
+from relay.meter import Meter
+from relay.model_events import show_session, show_to_browser
+from relay.pace import audio_bucket, message_bucket
+from relay.policy import ShowSession, judge_browser_event
+from service_kit.errors import Ending, Refusal
+from service_kit.session_token import Claims
+
+MAX_EARLY_BYTES: Final = 262_144
+STALL_SECONDS: Final = 10.0
+RATE_RETRY_AFTER_SECONDS: Final = 10.0
+
+End = Callable[..., None]
+
+
+class Wire:
+    """Carries frames between browser and model once :meth:`connect` was called; before, the browser's frames wait.
+
+    Attributes:
+        last_activity: the event loop's time of the last accepted browser event or model event.
+    """
+
+    def __init__(
+        self, browser: Channel, claims: Claims, meter: Meter, end: End, *, request_id: str, speaks_airlock: bool
+    ) -> None:
+        self._browser = browser
+        self._model: Channel | None = None
+        self._is_connected = False
+        self._claims = claims
+        self._meter = meter
+        self._end = end
+        self._request_id = request_id
+        self._speaks_airlock = speaks_airlock
+        self._loop = asyncio.get_running_loop()
+        self._early: list[bytes] = []
+        self._early_bytes = 0
+        self._conversation = Conversation({})
+        self._stalls: dict[Ending, asyncio.TimerHandle] = {}
+        self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
+        self.last_activity = self._loop.time()
+        self._messages = message_bucket(claims.limits, self.last_activity)
+        self._audio = audio_bucket(claims.limits, self.last_activity)
+        browser.on_frame = self._keep_early
+
+    def connect(
+        self, model: Channel, session: dict[str, Any], waiting: asyncio.Queue[bytes], started: dict[str, Any]
+    ) -> None:
+        """The lock is confirmed with ``session``: show it to the browser, then let frames through, early ones first.
+
+        ``waiting`` holds what the model sent since; ``started`` is our own event for clients that listen to those.
+        """
+        self._model = model
+        self._is_connected = True
+        self._conversation = Conversation(session)
+        self.last_activity = self._loop.time()
+        self._send(
+            {
+                "type": "session.created",
+                "event_id": new_event_id(),
+                "session": show_session(session, self._claims.lock),
+            }
+        )
+        self.tell(started)
+        while not waiting.empty():
+            self._from_model(waiting.get_nowait())
+        model.on_frame = self._from_model
+        model.on_congestion = self._model_congested
+        self._browser.on_congestion = self._browser_congested
+        self._browser.on_frame = self._from_browser
+        early, self._early = self._early, []
+        for frame in early:
+            self._from_browser(frame)
+        self._browser.resume()
+
+    def disconnect(self) -> None:
+        """Let nothing more through, not even what is being read in this moment."""
+        self._is_connected = False
+        for timer in self._stalls.values():
+            timer.cancel()
+        self._stalls.clear()
+        self._browser.on_frame = _drop
+        if self._model is not None:
+            self._model.on_frame = _drop
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Send the browser one of our own events, if it asked for them."""
+        if self._speaks_airlock:
+            self._send(event)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Send the browser one ``error`` event."""
+        self._send(refusal.event(self._request_id, new_event_id()))
+
+    def cancel_responses(self) -> None:
+        """Ask the model to stop generating, since nobody will listen."""
+        if self._model is not None and self._conversation.in_flight:
+            self._model.send(b'{"type":"response.cancel"}')
+
+    def _send(self, event: dict[str, Any]) -> None:
+        frame = encode(event)
+        self._meter.bytes_out += len(frame)
+        self._browser.send(frame)
+
+    def _keep_early(self, frame: bytes) -> None:
+        self._early.append(frame)
+        self._early_bytes += len(frame)
+        if self._early_bytes >= MAX_EARLY_BYTES:
+            self._browser.pause()
+
+    def _from_browser(self, frame: bytes) -> None:
+        model = self._model
+        if model is None or not self._is_connected:
+            return
+        meter, conversation = self._meter, self._conversation
+        now = self._loop.time()
+        meter.bytes_in += len(frame)
+        if not self._messages.take(1, now):
+            self._too_fast()
+            return
+        if self._audio_appends_allowed:
+            heard = canonical_append(frame, conversation.input_format.bytes_per_sample)
+            if heard is not None:
+                if self._may_hear(heard, now):
+                    self.last_activity = now
+                    model.send(frame)
+                return
+        try:
+            event = decode_browser_event(frame)
+            if self._speaks_airlock and event.get("type") == "airlock.ping":
+                self._pong(event)
+                return
+            verdict = judge_browser_event(
+                event, lock=self._claims.lock, limits=self._claims.limits, conversation=conversation
+            )
+        except Refusal as refusal:
+            self._refused(refusal)
+            return
+        self.last_activity = now
+        if isinstance(verdict, ShowSession):
+            shown = show_session(conversation.effective, self._claims.lock)
+            self._send({"type": "session.updated", "event_id": new_event_id(), "session": shown})
+            return
+        if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
+            self._end(Ending.BUDGET)
+            return
+        if self._may_hear(verdict.audio_bytes, now):
+            model.send(encode(verdict.event))
+
+    def _may_hear(self, audio_bytes: int, now: float) -> bool:
+        """Count audio of the browser; False, and the session ends, if it is too fast or too much."""
+        milliseconds = audio_bytes / self._conversation.input_format.bytes_per_millisecond
+        if not self._audio.take(milliseconds, now):
+            self._too_fast()
+            return False
+        self._meter.audio_in_ms += milliseconds
+        if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
+            self._end(Ending.BUDGET)
+            return False
+        return True
+
+    def _too_fast(self) -> None:
+        self._end(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
+
+    def _refused(self, refusal: Refusal) -> None:
+        self.refuse(refusal)
+        structlog.get_logger().info("event.refused", code=refusal.code, param=refusal.param)
+        if self._meter.refused(self._loop.time(), self._claims.limits):
+            self._end(Ending.POLICY, Refusal("policy_violation"))
+
+    def _pong(self, event: dict[str, Any]) -> None:
+        sent_at = event.get("t")
+        self._send(
+            {
+                "type": "airlock.pong",
+                "event_id": new_event_id(),
+                "t": sent_at if isinstance(sent_at, int | float) else None,
+                "server_time": time.time(),
+                "received_audio_ms": round(self._meter.audio_in_ms),
+            }
+        )
+
+    def _from_model(self, frame: bytes) -> None:
+        self.last_activity = self._loop.time()
+        spoken = model_delta(frame)
+        if spoken is not None:
+            if spoken:
+                self._meter.audio_out_ms += spoken / self._conversation.output_format.bytes_per_millisecond
+            self._meter.bytes_out += len(frame)
+            self._browser.send(frame)
+            return
+        event = decode_model_event(frame)
+        if event is None:
+            structlog.get_logger().warning("upstream.failed", error="not an event")
+            return
+        self._conversation.observe(event)
+        self._meter.observe(event)
+        shown = show_to_browser(event, self._claims.lock)
+        if shown is not None:
+            self._send(shown)
+        if self._meter.over_budget(self._claims.limits):
+            self._end(Ending.BUDGET)
+
+    def _browser_congested(self, congested: bool) -> None:
+        """The browser does not keep up: hold the model back, for ten seconds at most."""
+        self._congested(congested, self._model, Ending.SLOW_CONSUMER)
+
+    def _model_congested(self, congested: bool) -> None:
+        self._congested(congested, self._browser, Ending.MODEL_FAILED)
+
+    def _congested(self, congested: bool, source: Channel | None, ending: Ending) -> None:
+        if source is None:
+            return
+        timer = self._stalls.pop(ending, None)
+        if timer is not None:
+            timer.cancel()
+        if congested:
+            source.pause()
+            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._end, ending)
+        else:
+            source.resume()
+
+
+def _drop(_: bytes) -> None:
+    return
