@@ -22,6 +22,7 @@ from service_kit.session_token import Lock
 DIAL_SECONDS: Final = 10.0
 """Dial, and first event: each of the two."""
 MAX_MODEL_MESSAGE_BYTES: Final = 22 * 1024 * 1024
+_NORMAL: Final = 1000
 _BUSY_RETRY_AFTER_SECONDS: Final = 5.0
 _MAX_RETRY_AFTER_SECONDS: Final = 300.0
 
@@ -79,7 +80,10 @@ class Upstream:
         channel = AiohttpChannel(socket, socket.transport)
         channel.on_frame = on_frame
         async with channel:
-            yield channel
+            try:
+                yield channel
+            finally:
+                await channel.close(_NORMAL, "")
 
     def _url(self, lock: Lock) -> str:
         if lock.session["type"] == "transcription":

@@ -46,6 +46,7 @@ class Wire:
     ) -> None:
         self._browser = browser
         self._model: Channel | None = None
+        self._is_connected = False
         self._claims = claims
         self._meter = meter
         self._end = end
@@ -68,6 +69,7 @@ class Wire:
         ``waiting`` holds what the model sent since; ``started`` is our own event for clients that listen to those.
         """
         self._model = model
+        self._is_connected = True
         self._conversation = Conversation(session)
         self.last_activity = self._loop.time()
         self._send(
@@ -90,7 +92,8 @@ class Wire:
         self._browser.resume()
 
     def disconnect(self) -> None:
-        """Let nothing more through."""
+        """Let nothing more through, not even what is being read in this moment."""
+        self._is_connected = False
         for timer in self._stalls.values():
             timer.cancel()
         self._stalls.clear()
@@ -125,7 +128,7 @@ class Wire:
 
     def _from_browser(self, frame: bytes) -> None:
         model = self._model
-        if model is None:
+        if model is None or not self._is_connected:
             return
         meter, conversation = self._meter, self._conversation
         meter.bytes_in += len(frame)
