@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
+from local_cloud.realtime import Connection, Simulator
 from tests.stack import Stack
 
 Json = dict[str, Any]
@@ -184,6 +185,15 @@ async def refused_events(
     assert [event["type"] for event in events] == ["error"]
     error: Json = events[0]["error"]
     return code, error
+
+
+async def upstream_of(
+    http: aiohttp.ClientSession, stack: Stack, simulator: Simulator, minted: Minted, **how: Any
+) -> tuple[Talk, Connection]:
+    """A connected client and the connection to the model that the relay opened for it; nothing was received yet."""
+    number = simulator.connections[-1].number + 1 if simulator.connections else 0
+    talk = await connect(http, stack, minted, **how)
+    return talk, await simulator.connection(number)
 
 
 def text_item(text: str) -> Json:
