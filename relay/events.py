@@ -15,6 +15,7 @@ MAX_EVENT_ID_CHARS: Final = 512
 
 _APPEND_HEAD: Final = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL: Final = b'"}'
+_SHORTEST_APPEND: Final = len(_APPEND_HEAD) + len(_APPEND_TAIL)
 _BYTES_PER_MILLISECOND: Final = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
 
 encode: Final = msgspec.json.Encoder().encode
@@ -58,7 +59,8 @@ def canonical_append(frame: bytes, sample_bytes: int) -> int | None:
 
     Exact head, valid base64, exact tail: no JSON parser can read anything else in it, so it may be forwarded as it is.
     """
-    if not (frame.startswith(_APPEND_HEAD) and frame.endswith(_APPEND_TAIL)):
+    # The length keeps head and tail from sharing a quote.
+    if len(frame) < _SHORTEST_APPEND or not (frame.startswith(_APPEND_HEAD) and frame.endswith(_APPEND_TAIL)):
         return None
     try:
         return audio_bytes(memoryview(frame)[len(_APPEND_HEAD) : -len(_APPEND_TAIL)], sample_bytes)
