@@ -107,6 +107,9 @@ class _ArgumentsDelta(_Delta, tag="response.function_call_arguments.delta", gc=F
     call_id: str = ""
 
 
+_NOT_AN_EVENT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not JSON, not UTF-8, or nested too deep."""
+
 _decode_delta: Final = msgspec.json.Decoder(_AudioDelta | _TranscriptDelta | _TextDelta | _ArgumentsDelta).decode
 
 
@@ -114,7 +117,7 @@ def model_delta(frame: bytes) -> int | None:
     """How much audio a streaming event of the model carries, in bytes (0 for text), or None if it is another event."""
     try:
         delta = _decode_delta(frame)
-    except msgspec.DecodeError:
+    except _NOT_AN_EVENT:
         return None
     content = memoryview(delta.delta)
     if content[:1].tobytes() != b'"':
@@ -122,13 +125,13 @@ def model_delta(frame: bytes) -> int | None:
     if not isinstance(delta, _AudioDelta):
         return 0
     base64_chars = len(content) - 2
-    return base64_chars // 4 * 3 - content[-3:-1].tobytes().count(b"=")
+    return max(0, base64_chars // 4 * 3 - content[-3:-1].tobytes().count(b"="))
 
 
 def decode_model_event(frame: bytes) -> dict[str, Any] | None:
     """One event of the model; None for what is no event at all."""
     try:
         event = msgspec.json.decode(frame)
-    except (msgspec.DecodeError, RecursionError):
+    except _NOT_AN_EVENT:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
