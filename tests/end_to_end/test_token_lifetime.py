@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"), [({}, 300), ({"expires_after": {"seconds": 7_200}}, 300), ({"expires_after": {"seconds": 10}}, 10)]
+    ("asked", "given"),
+    [({}, 300), ({"expires_after": {"seconds": 7_200}}, 300), ({"expires_after": {"seconds": 10}}, 10)],
 )
 async def test_expires_at_is_never_more_than_300_seconds_away(
     stack: Stack, traces: Traces, http: aiohttp.ClientSession, asked: dict[str, object], given: int
