@@ -96,12 +96,26 @@ class Talk:
 
     def abort(self) -> None:
         """Vanish: cut the TCP connection without a close frame."""
-        transport = self.socket.get_extra_info("socket")
-        assert transport is not None
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the network."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self._transport.resume_reading()
+
+    def write_raw(self, frame: bytes) -> None:
+        """Write bytes past the WebSocket library."""
+        self._transport.write(frame)
+
+    @property
+    def _transport(self) -> asyncio.Transport:
         connection = self.socket._response.connection
         assert connection is not None
-        assert connection.transport is not None
-        connection.transport.abort()
+        assert isinstance(connection.transport, asyncio.Transport)
+        return connection.transport
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,14 +125,14 @@ class Talk:
 
 
 def handshake(
-    token: str, carriage: Carriage, *, airlock: bool = False, origin: str | None = None
+    token: str, carriage: Carriage, *, speaks_airlock: bool = False, origin: str | None = None
 ) -> tuple[dict[str, str], list[str]]:
     """The headers and subprotocols of a client's upgrade."""
     headers = {"Origin": origin} if origin else {}
     if carriage == "header":
-        return {**headers, "Authorization": f"Bearer {token}"}, ["realtime", "airlock.v1"] if airlock else []
+        return {**headers, "Authorization": f"Bearer {token}"}, ["realtime", "airlock.v1"] if speaks_airlock else []
     offered = ["realtime", f"openai-insecure-api-key.{token}"]
-    return headers, [*offered, "airlock.v1"] if airlock else offered
+    return headers, [*offered, "airlock.v1"] if speaks_airlock else offered
 
 
 async def connect(
@@ -128,7 +142,7 @@ async def connect(
     carriage: Carriage = "subprotocol",
     *,
     relay: int = 0,
-    airlock: bool = False,
+    speaks_airlock: bool = False,
     origin: str | None = "page",
     query: Mapping[str, str] | None = None,
 ) -> Talk:
@@ -139,7 +153,7 @@ async def connect(
     """
     token = minted if isinstance(minted, str) else minted.token
     headers, protocols = handshake(
-        token, carriage, airlock=airlock, origin=stack.page_url if origin == "page" else origin
+        token, carriage, speaks_airlock=speaks_airlock, origin=stack.page_url if origin == "page" else origin
     )
     url = URL(f"{stack.relay_base_urls[relay]}/realtime").with_query(query or {})
     return Talk(await http.ws_connect(url, headers=headers, protocols=protocols, max_msg_size=0))
@@ -147,11 +161,16 @@ async def connect(
 
 @asynccontextmanager
 async def talking(
-    http: aiohttp.ClientSession, stack: Stack, carriage: Carriage = "subprotocol", *, airlock: bool = False, **body: Any
+    http: aiohttp.ClientSession,
+    stack: Stack,
+    carriage: Carriage = "subprotocol",
+    *,
+    speaks_airlock: bool = False,
+    **body: Any,
 ) -> AsyncIterator[tuple[Talk, Minted]]:
-    """A fresh token and its live session."""
+    """A fresh token, minted with ``body``, and its live session."""
     minted = await mint(http, stack, **body)
-    async with await connect(http, stack, minted, carriage, airlock=airlock) as talk:
+    async with await connect(http, stack, minted, carriage, speaks_airlock=speaks_airlock) as talk:
         await talk.until("session.created")
         yield talk, minted
 
