@@ -6,6 +6,7 @@ lock"). Pure, but that an accepted event is noted in the conversation it belongs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -146,6 +147,8 @@ class _Response(_Part):
 
 
 _RESPONSE_FIELDS: Final = frozenset(_Response.__struct_fields__)
+_AT: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
+_MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
 
 
 def judge_browser_event(
@@ -205,13 +208,12 @@ def narrow_session(session: Mapping[str, Any], lock: Lock, limits: Limits) -> di
 def _open_leaves(
     leaves: Mapping[str, Any], unknown: list[str], lock: Lock, limits: Limits, prefix: str
 ) -> dict[str, Any]:
-    locked = [path for path in leaves if not is_open(path, lock.open_fields)] + unknown
-    if locked and lock.on_locked_field == "refuse":
-        raise Refusal("field_locked", param=f"{prefix}.{locked[0]}")
+    open_leaves = {path: value for path, value in leaves.items() if is_open(path, lock.open_fields)}
+    if lock.on_locked_field == "refuse":
+        for path in (*(path for path in leaves if path not in open_leaves), *unknown):
+            raise Refusal("field_locked", param=f"{prefix}.{path}")
     kept: dict[str, Any] = {}
-    for path, value in leaves.items():
-        if path in locked:
-            continue
+    for path, value in open_leaves.items():
         try:
             kept[path] = rebuild(path, value, client=True)
         except InvalidField as error:
@@ -283,12 +285,17 @@ def _shape(value: object, type_: Any, prefix: str) -> Any:
     try:
         return msgspec.convert(value, type=type_)
     except msgspec.ValidationError as error:
-        # msgspec ends its message with the place, such as "... - at `$.item_id`"; a missing field is named before it.
-        _, _, place = str(error).rpartition("`$")
-        field = place.rstrip("`").lstrip(".")
-        if "missing required field" in str(error):
-            field = ".".join(filter(None, [field, str(error).split("`")[1]]))
-        raise Refusal("invalid_event", param=(prefix + field) or None) from error
+        raise Refusal("invalid_event", param=(prefix + _place(str(error))).rstrip(".") or None) from error
+
+
+def _place(complaint: str) -> str:
+    """The field that msgspec complains about, such as ``content[0].text``.
+
+    The place ends its text, and a missing field begins it; what is between may quote the value.
+    """
+    place = _AT.search(complaint)
+    missing = _MISSING.match(complaint)
+    return ".".join(filter(None, [place and place[1].lstrip("."), missing and missing[1]]))
 
 
 def _refuse_unknown(event: Mapping[str, Any], shaped: Struct) -> None:
