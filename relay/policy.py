@@ -185,7 +185,9 @@ def _judge(event: dict[str, Any], lock: Lock, limits: Limits, conversation: Conv
         case _Append(audio=audio):
             return Forward(rebuilt, _audio(audio, conversation, "audio"))
         case _CreateItem(item=item):
-            rebuilt["item"], heard = _item(item, conversation, "item")
+            answered: set[str] = set()
+            rebuilt["item"], heard = _item(item, conversation, "item", answered)
+            conversation.open_calls -= answered
             return Forward(rebuilt, heard)
         case _CreateResponse(response=dict(response)):
             rebuilt["response"], heard = _response(response, lock, limits, conversation)
@@ -232,25 +234,30 @@ def _response(
     rebuilt: dict[str, Any] = msgspec.to_builtins(shaped)
     rebuilt |= unflatten(_open_leaves(leaves, unknown, lock, limits, "response"))
     heard = 0
+    answered: set[str] = set()
     if shaped.max_output_tokens is not UNSET:
         rebuilt["max_output_tokens"] = _at_most(shaped.max_output_tokens, limits.max_output_tokens)
     if shaped.input is not UNSET:
         rebuilt["input"] = []
         for index, item in enumerate(shaped.input):
-            item_rebuilt, item_heard = _item(item, conversation, f"response.input[{index}]", may_refer=True)
+            item_rebuilt, item_heard = _item(item, conversation, f"response.input[{index}]", answered, may_refer=True)
             rebuilt["input"].append(item_rebuilt)
             heard += item_heard
     if shaped.conversation == "none":
         if conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
             raise Refusal("response_limit")
         conversation.asked_out_of_band()
+    conversation.open_calls -= answered
     return rebuilt, heard
 
 
 def _item(
-    item: dict[str, Any], conversation: Conversation, path: str, *, may_refer: bool = False
+    item: dict[str, Any], conversation: Conversation, path: str, answered: set[str], *, may_refer: bool = False
 ) -> tuple[dict[str, Any], int]:
-    """An item a browser may add, rebuilt, and the audio bytes in it."""
+    """An item a browser may add, rebuilt, and the audio bytes in it.
+
+    Calls that it answers go to ``answered``: they count as answered once the whole event was accepted.
+    """
     match item.get("type"):
         case "message":
             if item.get("role") != "user":
@@ -264,9 +271,9 @@ def _item(
             return msgspec.to_builtins(message), heard
         case "function_call_output":
             output = _shape(item, _FunctionCallOutput, f"{path}.")
-            if output.call_id not in conversation.open_calls:
+            if output.call_id not in conversation.open_calls or output.call_id in answered:
                 raise Refusal("event_not_allowed", param=f"{path}.call_id")
-            conversation.open_calls.discard(output.call_id)
+            answered.add(output.call_id)
             return msgspec.to_builtins(output), 0
         case "item_reference" if may_refer:
             return msgspec.to_builtins(_shape(item, _ItemReference, f"{path}.")), 0
