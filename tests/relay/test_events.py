@@ -33,9 +33,7 @@ def slow_path(frame: bytes, audio_format: str = "audio/pcm") -> Forward | None:
     """What the full reading makes of a frame; None if it is refused."""
     conversation = Conversation({"audio": {"input": {"format": {"type": audio_format}}}})
     try:
-        verdict = judge_browser_event(
-            decode_browser_event(frame), lock=LOCK, limits=LIMITS, conversation=conversation
-        )
+        verdict = judge_browser_event(decode_browser_event(frame), lock=LOCK, limits=LIMITS, conversation=conversation)
     except Refusal:
         return None
     assert isinstance(verdict, Forward)

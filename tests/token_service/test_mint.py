@@ -265,6 +265,14 @@ def test_a_profile_without_cost_cap_leaves_it_to_the_key(
     assert mint(body, trusted(max_cost_usd=ceiling)).limits.max_cost_usd == got
 
 
+def test_a_cost_is_limited_only_where_it_can_be_counted() -> None:
+    unpriced = {"session": {"model": "gpt-of-tomorrow"}}
+    assert refusal(unpriced, trusted()) == ("invalid_request", "session.model")
+    assert mint(unpriced | {"airlock": {"profile": "trusted"}}, trusted()).limits.max_cost_usd is None
+    asked = {"airlock": {"profile": "dictation", "max_cost_usd": 1}}
+    assert refusal(asked) == ("invalid_request", "airlock.max_cost_usd")
+
+
 def test_a_key_names_subject_origin_reference_and_metadata() -> None:
     options = {"subject": "alice", "origin": "https://b.example", "reference_id": "order-1", "metadata": {"a": "b"}}
     claims = mint({"airlock": options}, trusted(max_sessions_per_subject=7))
