@@ -50,7 +50,7 @@ def show_to_browser(event: Mapping[str, Any], lock: Lock) -> dict[str, Any] | No
     shown = _without(event, {path for path in lock.hide if "." not in path})
     if event_type == "error":
         shown["error"] = show_error(event.get("error"))
-    elif event_type == "conversation.item.input_audio_transcription.failed":
+    elif event.get("error") is not None:  # a failed transcription, or whatever new event says why it failed
         shown["error"] = {
             key: value
             for key, value in show_error(event.get("error")).items()
