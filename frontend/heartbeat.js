@@ -24,6 +24,7 @@ export class Heartbeat {
 
   stop() {
     clearInterval(this.timer);
+    this.timer = null;
     this.unanswered = [];
     this.setSlow(false);
   }
@@ -35,6 +36,7 @@ export class Heartbeat {
   }
 
   beat() {
+    if (this.timer === null) return;
     const now = this.now();
     const waited = this.unanswered.length ? now - this.unanswered[0] : 0;
     if (waited > DEAD) {

@@ -145,10 +145,11 @@ export class View {
 
   /** What is true of this deployment, in the page's words. */
   ledger(provider, stores) {
+    const sentenceStart = provider.charAt(0).toUpperCase() + provider.slice(1);
     element("path").textContent = `This browser → this relay → ${provider}. Nowhere else.`;
     const kept = stores === "nothing" ? "No audio. No transcript." : `The relay keeps: ${stores}.`;
     element("kept").textContent =
-      `${kept} The text above lives in this tab only. ${provider}'s own retention rules apply there.`;
+      `${kept} The text above lives in this tab only. ${sentenceStart}'s own retention rules apply there.`;
   }
 
   /** `lines` is a list of `[name, value]`; null hides the receipt. */

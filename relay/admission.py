@@ -122,7 +122,7 @@ def _require_upgrade(headers: CIMultiDictProxy[str]) -> None:
 def _target(query: MultiMapping[str]) -> str | None:
     """What the client wants to talk to; everything else in the query is ignored and never forwarded."""
     for name, value in query.items():
-        if name.lower() in _CREDENTIAL_PARAMETERS or value.startswith(TOKEN_PREFIX):
+        if name.lower() in _CREDENTIAL_PARAMETERS or name.startswith(TOKEN_PREFIX) or value.startswith(TOKEN_PREFIX):
             raise Refusal(
                 "invalid_request",
                 param=name.lower() if name.lower() in _CREDENTIAL_PARAMETERS else None,
@@ -135,6 +135,8 @@ def _target(query: MultiMapping[str]) -> str | None:
     named = [*query.getall("model", ()), *query.getall("deployment", ())]
     if len(named) > 1:
         raise Refusal("invalid_request", param="model", message="Name the model once.")
+    if named and any("\ud800" <= char <= "\udfff" for char in named[0]):  # bytes that were not UTF-8
+        raise Refusal("invalid_request", param="model", message="The model's name is not valid text.")
     return named[0] if named else None
 
 

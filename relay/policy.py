@@ -191,6 +191,8 @@ def _judge(event: dict[str, Any], lock: Lock, limits: Limits, conversation: Conv
             return Forward(rebuilt, heard)
         case _CreateResponse(response=dict(response)):
             rebuilt["response"], heard = _response(response, lock, limits, conversation)
+            if rebuilt["response"].get("conversation") == "none":
+                rebuilt["event_id"] = conversation.asked_out_of_band(rebuilt.get("event_id"))
             if not rebuilt["response"]:
                 del rebuilt["response"]
             return Forward(rebuilt, heard)
@@ -243,10 +245,8 @@ def _response(
             item_rebuilt, item_heard = _item(item, conversation, f"response.input[{index}]", answered, may_refer=True)
             rebuilt["input"].append(item_rebuilt)
             heard += item_heard
-    if shaped.conversation == "none":
-        if conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
-            raise Refusal("response_limit")
-        conversation.asked_out_of_band()
+    if shaped.conversation == "none" and conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
+        raise Refusal("response_limit")
     conversation.open_calls -= answered
     return rebuilt, heard
 
