@@ -3,6 +3,7 @@
 import contextlib
 import json
 from hashlib import sha256
+from typing import Any
 
 import aiohttp
 import pytest
@@ -14,6 +15,7 @@ from tests.end_to_end.clients import (
     Carriage,
     Json,
     Minted,
+    Talk,
     connect,
     mint,
     refused_events,
@@ -38,7 +40,7 @@ ELSEWHERE = "https://evil.example"
 
 
 async def refused(
-    http: aiohttp.ClientSession, stack: Stack, minted: Minted, carriage: Carriage, **how: object
+    http: aiohttp.ClientSession, stack: Stack, minted: Minted, carriage: Carriage, **how: Any
 ) -> tuple[int | None, Json]:
     """The HTTP status or the close code of a refusal, and its error object."""
     if carriage == "header":
@@ -180,7 +182,7 @@ async def test_a_subject_and_a_tenant_have_so_many_sessions_each(
     stack: Stack, traces: Traces, http: aiohttp.ClientSession
 ) -> None:
     await until(lambda: not traces.leases())
-    talks = []
+    talks: list[Talk] = []
     for subject in ("ann", "ben", "cem"):
         for number in range(PER_SUBJECT + 1):
             minted = await mint(http, stack, api_key=API_KEY, airlock={"subject": subject})

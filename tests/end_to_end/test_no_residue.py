@@ -85,8 +85,8 @@ async def test_after_300_cycles_descriptors_leases_and_connections_are_where_the
 async def test_after_300_cycles_no_task_is_left(
     stack: Stack, simulator: Simulator, http: aiohttp.ClientSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {name.lower(): value for name, value in stack.environment.items()}
-    app = create_app(RelaySettings(_env_file=None, **settings))
+    environment = {name.lower(): value for name, value in stack.environment.items()}
+    app = create_app(RelaySettings.model_validate(environment))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
