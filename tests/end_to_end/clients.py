@@ -206,6 +206,12 @@ async def refused_events(
     return code, error
 
 
+async def readiness(http: aiohttp.ClientSession, base_url: str) -> int:
+    """The status of a service's readiness probe."""
+    async with http.get(f"{base_url.removesuffix('/v1')}/readyz") as answer:
+        return answer.status
+
+
 async def upstream_of(
     http: aiohttp.ClientSession, stack: Stack, simulator: Simulator, minted: Minted, **how: Any
 ) -> tuple[Talk, Connection]:

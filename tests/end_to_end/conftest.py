@@ -6,6 +6,7 @@ A module's ``SETTINGS`` are the services' environment, its ``RELAYS`` the number
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -16,7 +17,7 @@ from local_cloud.redis_server import RedisServer
 from tests.end_to_end.traces import Traces
 from tests.stack import Stack
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "AIRLOCK_PROFILES": str(Path(__file__).parent / "profiles.toml"),
     "MAX_SESSIONS_PER_ADDRESS": "1000",
     "OPENAI_API_KEY": "sk-upstream",

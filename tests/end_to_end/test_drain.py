@@ -11,9 +11,9 @@ import pytest
 
 from local_cloud.realtime import Simulator, faults
 from local_cloud.redis_server import RedisServer
-from tests.end_to_end.clients import Talk, connect, mint, refused_events, refused_status
+from tests.end_to_end.clients import connect, mint, readiness, refused_events, refused_status
 from tests.end_to_end.conftest import DEFAULTS
-from tests.end_to_end.traces import Traces, until
+from tests.end_to_end.traces import Traces
 from tests.stack import Process, Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
@@ -25,11 +25,6 @@ SESSIONS = 50
 def redis() -> Iterator[RedisServer]:
     with RedisServer() as redis:
         yield redis
-
-
-async def readiness(http: aiohttp.ClientSession, base_url: str) -> int:
-    async with http.get(f"{base_url.removesuffix('/v1')}/readyz") as answer:
-        return answer.status
 
 
 async def exit_code(process: Process, seconds: float) -> int:

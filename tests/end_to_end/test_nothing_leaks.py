@@ -176,9 +176,9 @@ def dump(stack: Stack) -> list[bytes]:
             found.append(key)
             match redis.type(key):
                 case b"hash":
-                    found += [part for pair in redis.hgetall(key).items() for part in pair]  # type: ignore[union-attr]
+                    found += [part for pair in redis.hgetall(key).items() for part in pair]
                 case b"zset":
-                    found += redis.zrange(key, 0, -1)  # type: ignore[arg-type]
+                    found += redis.zrange(key, 0, -1)
                 case other:
                     raise AssertionError(f"a kind of key that this test does not look into: {other!r}")
     return found

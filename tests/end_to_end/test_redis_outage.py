@@ -2,12 +2,11 @@
 
 import asyncio
 import time
-from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.end_to_end.clients import Talk, connect, mint, refused_events, refused_status, talking
+from tests.end_to_end.clients import Minted, mint, readiness, refused_events, refused_status, talking
 from tests.end_to_end.traces import Traces, until
 from tests.stack import Stack
 
@@ -17,16 +16,12 @@ LEASE_SECONDS = 30
 RENEW_SECONDS = 10
 
 
-async def readiness(http: aiohttp.ClientSession, base_url: str) -> int:
-    async with http.get(f"{base_url.removesuffix('/v1')}/readyz") as answer:
-        return answer.status
-
-
 async def recovered(http: aiohttp.ClientSession, stack: Stack) -> None:
     """Return when both services are ready again, which takes at most five seconds."""
     async with asyncio.timeout(5):
-        while {await readiness(http, url) for url in (stack.mint_base_url, stack.relay_base_urls[0])} != {200}:
-            await asyncio.sleep(0.02)
+        for url in (stack.mint_base_url, stack.relay_base_urls[0]):
+            while await readiness(http, url) != 200:
+                pass
 
 
 async def minting_status(http: aiohttp.ClientSession, stack: Stack) -> tuple[int, str, str]:
@@ -39,14 +34,11 @@ async def test_without_redis_all_is_refused_with_503_and_live_sessions_go_on_unt
     stack: Stack, traces: Traces, http: aiohttp.ClientSession
 ) -> None:
     unused = await mint(http, stack)
-    survivor_token = await mint(http, stack)
-    async with await connect(http, stack, survivor_token) as survivor:
-        await survivor.until("session.created")
-        used = survivor_token
+    async with talking(http, stack) as (survivor, used):
         stack.redis.stop()
-        stopped_at = time.monotonic()
         try:
-            await within(2, check_all_is_refused(http, stack, unused))
+            async with asyncio.timeout(2):
+                await check_all_is_refused(http, stack, unused)
             assert await survivor.ask("Are you there?") == 'You said: "Are you there?"'
         finally:
             stack.redis.start()
@@ -78,7 +70,7 @@ async def test_without_redis_all_is_refused_with_503_and_live_sessions_go_on_unt
             assert await talk.ask() == 'You said: "Good day"'
 
 
-async def check_all_is_refused(http: aiohttp.ClientSession, stack: Stack, unused: Any) -> None:
+async def check_all_is_refused(http: aiohttp.ClientSession, stack: Stack, unused: Minted) -> None:
     """Mint, both ways to connect, and both readiness probes, at the same time."""
     (minting, refused, closed, *ready) = await asyncio.gather(
         minting_status(http, stack),
@@ -91,8 +83,3 @@ async def check_all_is_refused(http: aiohttp.ClientSession, stack: Stack, unused
     assert (refused[0], refused[1]["code"], refused[2]["Retry-After"]) == (503, "unavailable", "2")
     assert (closed[0], closed[1]["code"]) == (1013, "unavailable")
     assert ready == [503, 503]
-
-
-async def within(seconds: float, step: Any) -> None:
-    async with asyncio.timeout(seconds):
-        await step

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
     [({}, 300), ({"expires_after": {"seconds": 7_200}}, 300), ({"expires_after": {"seconds": 10}}, 10)],
 )
 async def test_expires_at_is_never_more_than_300_seconds_away(
-    stack: Stack, traces: Traces, http: aiohttp.ClientSession, asked: dict[str, object], given: int
+    stack: Stack, traces: Traces, http: aiohttp.ClientSession, asked: dict[str, Any], given: int
 ) -> None:
     before = int(time.time())
     minted = await mint(http, stack, **asked)

@@ -36,15 +36,14 @@ class Traces:
     def token(self, token_id: str) -> dict[str, str]:
         """A token's record without what is sealed; empty if there is none."""
         names = ("state", "session", "gave_back", "ended", "replayed")
-        values = self.redis.hmget(f"airlock:development:token:{token_id}", *names)
-        assert isinstance(values, list)
+        values: list[Any] = self.redis.hmget(f"airlock:development:token:{token_id}", *names)
         return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
     def leases(self) -> set[str]:
         """The ids of the sessions that hold a lease."""
         held: set[str] = set()
         for key in self.redis.scan_iter("airlock:development:lease:*"):
-            held.update(self.redis.zrange(key, 0, -1))
+            held.update(map(str, self.redis.zrange(key, 0, -1)))
         return held
 
     async def session_end(self, token_id: str, seconds: float = 5) -> Json:

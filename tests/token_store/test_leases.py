@@ -1,0 +1,186 @@
+"""Leases: never more live sessions than allowed, however many ask at once, and none held by the dead."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+import relay.leases
+from local_cloud.redis_server import RedisServer
+from relay.leases import Leases, SessionCeilings
+from service_kit.errors import Refusal
+from service_kit.redis_client import Pseudonyms, connect
+from service_kit.session_token import Claims
+from tests.examples import KEY, claims
+
+PER_TENANT, PER_SUBJECT, PER_ADDRESS = 1_000, 7, 5
+AT_ONCE = 200
+
+
+def make_leases(redis: Redis, *, per_tenant: int = PER_TENANT) -> Leases:
+    ceilings = SessionCeilings(per_tenant=per_tenant, per_subject=PER_SUBJECT, per_address=PER_ADDRESS)
+    return Leases(redis, "development", Pseudonyms(KEY), ceilings)
+
+
+async def held(redis: Redis, leases: Leases, whose: Claims) -> list[set[str]]:
+    """The sessions in each of the slots: the tenant's, the subject's."""
+    found: list[list[Any]] = [await redis.zrange(slot.key, 0, -1) for slot in leases.slots(whose)]
+    return [{member.decode() for member in members} for members in found]
+
+
+async def rush(redis: Redis, relays: list[Leases], whose: Claims) -> int:
+    """Let 200 sessions ask at once; how many held a lease at the same time. All are freed again."""
+    holding = 0
+    codes: set[str] = set()
+    all_asked, release = asyncio.Barrier(AT_ONCE + 1), asyncio.Event()
+
+    async def session(number: int) -> None:
+        nonlocal holding
+        async with contextlib.AsyncExitStack() as lease:
+            try:
+                await lease.enter_async_context(relays[number % len(relays)].hold(whose, f"sess_{number}"))
+                holding += 1
+            except Refusal as refusal:
+                codes.add(refusal.code)
+            await all_asked.wait()
+            await release.wait()
+
+    sessions = [asyncio.create_task(session(number)) for number in range(AT_ONCE)]
+    async with asyncio.timeout(20):
+        await all_asked.wait()
+        for slot in await held(redis, relays[0], whose):
+            assert len(slot) == holding  # who was refused holds nothing
+        release.set()
+        await asyncio.gather(*sessions)
+    assert codes == {"too_many_sessions"}
+    return holding
+
+
+async def test_a_session_holds_both_slots_and_frees_them(redis: Redis) -> None:
+    leases, whose = make_leases(redis), claims()
+    async with leases.hold(whose, "sess_1"):
+        assert await held(redis, leases, whose) == [{"sess_1"}, {"sess_1"}]
+        for slot in leases.slots(whose):
+            assert 29_000 < await redis.pttl(slot.key) <= 30_000
+    assert await redis.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("whose", "ceiling"),
+    [
+        pytest.param(claims(), PER_SUBJECT, id="subject"),
+        pytest.param(claims(anonymous=True), PER_ADDRESS, id="address"),
+        pytest.param(claims(max_sessions_per_subject=11), 11, id="key"),
+    ],
+)
+async def test_of_200_sessions_at_once_over_two_relays_exactly_as_many_as_allowed_get_a_lease(
+    server: RedisServer, redis: Redis, whose: Claims, ceiling: int
+) -> None:
+    other = connect(server.url)
+    for _ in range(3):
+        assert await rush(redis, [make_leases(redis), make_leases(other)], whose) == ceiling
+        assert await redis.dbsize() == 0
+    await other.aclose()
+
+
+async def test_when_both_limits_are_fought_over_neither_is_overshot(server: RedisServer, redis: Redis) -> None:
+    other = connect(server.url)
+    relays = [make_leases(redis, per_tenant=9), make_leases(other, per_tenant=9)]
+    for _ in range(3):
+        assert 1 <= await rush(redis, relays, claims()) <= PER_SUBJECT
+        assert await redis.dbsize() == 0
+    await other.aclose()
+
+
+async def test_a_session_refused_for_its_subject_gives_its_tenant_s_slot_back(redis: Redis) -> None:
+    leases, whose = make_leases(redis), claims()
+    async with contextlib.AsyncExitStack() as others:
+        for number in range(PER_SUBJECT):
+            await others.enter_async_context(leases.hold(whose, f"sess_{number}"))
+        with pytest.raises(Refusal):
+            await others.enter_async_context(leases.hold(whose, "sess_late"))
+        tenant, _ = await held(redis, leases, whose)
+        assert len(tenant) == PER_SUBJECT
+        await others.enter_async_context(leases.hold(claims(subject="somebody else"), "sess_else"))
+
+
+async def test_equal_subjects_of_two_tenants_share_nothing(redis: Redis) -> None:
+    leases = make_leases(redis, per_tenant=1)
+    async with (
+        leases.hold(claims(tenant="a", subject="bc"), "sess_1"),
+        leases.hold(claims(tenant="ab", subject="c"), "s2"),
+    ):
+        assert await redis.dbsize() == 4
+
+
+async def test_a_dead_relay_s_lease_makes_room_when_it_runs_out(redis: Redis) -> None:
+    leases, whose = make_leases(redis, per_tenant=1), claims()
+    tenant, _ = leases.slots(whose)
+    now_ms = time.time() * 1_000
+    await redis.zadd(tenant.key, {"sess_dead": now_ms + 60_000})
+    with pytest.raises(Refusal):
+        await leases.hold(whose, "sess_1").__aenter__()
+    await redis.zadd(tenant.key, {"sess_dead": now_ms - 1})
+    async with leases.hold(whose, "sess_1"):
+        assert await held(redis, leases, whose) == [{"sess_1"}, {"sess_1"}]
+
+
+async def test_a_lease_is_renewed_and_rebuilt_when_redis_lost_it(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.02)
+    holder, whose = make_leases(redis), claims()
+    async with holder.hold(whose, "sess_1") as lost:
+        first = await run_out(redis, holder, whose)
+        await until_true(lambda: renewed_since(redis, holder, whose, first))
+        await redis.flushall()
+        await until_true(lambda: rebuilt(redis, holder, whose))
+        assert not lost.done()
+    assert await redis.dbsize() == 0
+
+
+async def run_out(redis: Redis, holder: Leases, whose: Claims) -> list[float]:
+    """When each slot of the session runs out, in milliseconds; 0 for one that it does not hold."""
+    return [await redis.zscore(slot.key, "sess_1") or 0.0 for slot in holder.slots(whose)]
+
+
+async def renewed_since(redis: Redis, holder: Leases, whose: Claims, before: list[float]) -> bool:
+    return all(now > then for now, then in zip(await run_out(redis, holder, whose), before, strict=True))
+
+
+async def rebuilt(redis: Redis, holder: Leases, whose: Claims) -> bool:
+    return await held(redis, holder, whose) == [{"sess_1"}, {"sess_1"}]
+
+
+async def test_a_lease_that_cannot_be_renewed_is_lost_when_it_runs_out_and_not_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(relay.leases, "LEASE_SECONDS", 1)
+    with RedisServer() as server:
+        redis = connect(server.url)
+        loop = asyncio.get_running_loop()
+        async with make_leases(redis).hold(claims(), "sess_1") as lost:
+            held_at = loop.time()
+            server.stop()
+            await asyncio.wait_for(asyncio.shield(lost), 5)
+            assert 1 <= loop.time() - held_at < 2
+        await redis.aclose()
+
+
+async def test_without_redis_no_lease_is_given() -> None:
+    with RedisServer() as gone:
+        pass
+    redis = connect(gone.url)
+    with pytest.raises(Refusal) as caught:
+        await make_leases(redis).hold(claims(), "sess_1").__aenter__()
+    assert caught.value.code == "unavailable"
+    await redis.aclose()
+
+
+async def until_true(ask: Any) -> None:
+    """Ask Redis until the answer is true: what the lease's own task does cannot be awaited."""
+    async with asyncio.timeout(5):
+        while not await ask():
+            pass
