@@ -26,10 +26,13 @@ from relay.meter import Meter
 from relay.model_events import show_session, show_to_browser
 from relay.policy import ShowSession, judge_browser_event
 from service_kit.errors import Ending, Refusal
+from service_kit.session_fields import FIELDS
 from service_kit.session_token import Claims
 
 MAX_EARLY_BYTES: Final = 262_144
 STALL_SECONDS: Final = 10.0
+_EARLY_FRAME_BYTES: Final = 64
+"""What keeping a frame costs beside its bytes, so that tiny frames fill the early buffer too."""
 
 End = Callable[..., None]
 
@@ -54,6 +57,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._early: list[bytes] = []
         self._early_bytes = 0
+        self._open = False
         self._conversation = Conversation({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
@@ -70,6 +74,10 @@ class Wire:
         self._model = model
         self._conversation = Conversation(session)
         self.last_activity = self._loop.time()
+        self._open = True
+        model.on_frame, self._browser.on_frame = self._from_model, self._from_browser
+        model.on_congestion, self._browser.on_congestion = self._model_congested, self._browser_congested
+        self._browser.resume()  # before the early frames, since those may hold it back again
         self._send(
             {
                 "type": "session.created",
@@ -80,23 +88,18 @@ class Wire:
         self.tell(started)
         while not waiting.empty():
             self._from_model(waiting.get_nowait())
-        model.on_frame = self._from_model
-        model.on_congestion = self._model_congested
-        self._browser.on_congestion = self._browser_congested
-        self._browser.on_frame = self._from_browser
         early, self._early = self._early, []
         for frame in early:
             self._from_browser(frame)
-        self._browser.resume()
 
     def disconnect(self) -> None:
         """Let nothing more through."""
+        self._open = False
         for timer in self._stalls.values():
             timer.cancel()
         self._stalls.clear()
-        self._browser.on_frame = _drop
-        if self._model is not None:
-            self._model.on_frame = _drop
+        for channel in filter(None, (self._browser, self._model)):
+            channel.on_frame = channel.on_congestion = _drop
 
     def tell(self, event: dict[str, Any]) -> None:
         """Send the browser one of our own events, if it asked for them."""
@@ -117,15 +120,20 @@ class Wire:
         self._meter.bytes_out += len(frame)
         self._browser.send(frame)
 
+    def _stop(self, ending: Ending, told: Refusal | None = None) -> None:
+        """End the session, and let nothing through until its coroutine learns of it."""
+        self.disconnect()
+        self._end(ending, told)
+
     def _keep_early(self, frame: bytes) -> None:
         self._early.append(frame)
-        self._early_bytes += len(frame)
+        self._early_bytes += len(frame) + _EARLY_FRAME_BYTES
         if self._early_bytes >= MAX_EARLY_BYTES:
             self._browser.pause()
 
     def _from_browser(self, frame: bytes) -> None:
         model = self._model
-        if model is None:
+        if model is None or not self._open:
             return
         meter, conversation = self._meter, self._conversation
         meter.bytes_in += len(frame)
@@ -153,7 +161,7 @@ class Wire:
             self._send({"type": "session.updated", "event_id": new_event_id(), "session": shown})
             return
         if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
-            self._end(Ending.BUDGET)
+            self._stop(Ending.BUDGET)
             return
         model.send(encode(verdict.event))
         if verdict.audio_bytes:
@@ -162,13 +170,13 @@ class Wire:
     def _heard(self, audio_bytes: int) -> None:
         self._meter.audio_in_ms += audio_bytes / self._conversation.input_format.bytes_per_millisecond
         if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
-            self._end(Ending.BUDGET)
+            self._stop(Ending.BUDGET)
 
     def _refused(self, refusal: Refusal) -> None:
         self.refuse(refusal)
-        structlog.get_logger().info("event.refused", code=refusal.code, param=refusal.param)
+        structlog.get_logger().info("event.refused", code=refusal.code, param=_loggable(refusal))
         if self._meter.refused(self._loop.time(), self._claims.limits):
-            self._end(Ending.POLICY, Refusal("policy_violation"))
+            self._stop(Ending.POLICY, Refusal("policy_violation"))
 
     def _pong(self, event: dict[str, Any]) -> None:
         sent_at = event.get("t")
@@ -183,6 +191,8 @@ class Wire:
         )
 
     def _from_model(self, frame: bytes) -> None:
+        if not self._open:
+            return
         self.last_activity = self._loop.time()
         spoken = model_delta(frame)
         if spoken is not None:
@@ -191,17 +201,21 @@ class Wire:
             self._meter.bytes_out += len(frame)
             self._browser.send(frame)
             return
-        event = decode_model_event(frame)
+        try:
+            event = decode_model_event(frame)
+            if event is not None:
+                self._conversation.observe(event)
+                self._meter.observe(event)
+                shown = show_to_browser(event, self._claims.lock)
+                if shown is not None:
+                    self._send(shown)
+        except RecursionError:  # nested deeper than we can look
+            event = None
         if event is None:
             structlog.get_logger().warning("upstream.failed", error="not an event")
             return
-        self._conversation.observe(event)
-        self._meter.observe(event)
-        shown = show_to_browser(event, self._claims.lock)
-        if shown is not None:
-            self._send(shown)
         if self._meter.over_budget(self._claims.limits):
-            self._end(Ending.BUDGET)
+            self._stop(Ending.BUDGET)
 
     def _browser_congested(self, congested: bool) -> None:
         """The browser does not keep up: hold the model back, for ten seconds at most."""
@@ -218,10 +232,16 @@ class Wire:
             timer.cancel()
         if congested:
             source.pause()
-            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._end, ending)
+            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._stop, ending)
         else:
             source.resume()
 
 
-def _drop(_: bytes) -> None:
+def _drop(_: object) -> None:
     return
+
+
+def _loggable(refusal: Refusal) -> str | None:
+    """The refused field's name; not where it is a key of the client's own invention, which is content."""
+    _, _, path = (refusal.param or "").partition(".")
+    return refusal.param if refusal.code != "field_locked" or path in FIELDS else None
