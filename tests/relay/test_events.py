@@ -159,6 +159,7 @@ def test_an_unknown_audio_format_counts_as_pcm(name: object, per_millisecond: in
         b'{"a":-Infinity}', b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b'{"a":1,"\\u0061":2}', b'{"a":"\\ud800"}',
         b'{"\\udc00":1}', b'{"a":18446744073709551616}', b'{"a":1e999}', b'\xef\xbb\xbf{"a":1}', b'{"a":"\xff"}',
         b'{"a":"\xed\xa0\x80"}', b"{'a':1}", b'{"a":1,}', b'{"a":01}', b'{"a":"\n"}', b"\x00", b'{"a":1}\x00',
+        b'{"a":[' + b"1," * 65_536 + b"1]}", b'{"a":[' + b"[]," * 65_536 + b"1]}",
         b'{"a":' + b"[" * 33 + b"]" * 33 + b"}", b"[" * 200_000, b'{"a":' * 100_000,
     ],
     ids=lambda frame: repr(frame[:24]),
