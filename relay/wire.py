@@ -58,6 +58,7 @@ class Wire:
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._open = False
+        self._owes_session = False
         self._conversation = Conversation({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
@@ -157,8 +158,7 @@ class Wire:
             return
         self.last_activity = self._loop.time()
         if isinstance(verdict, ShowSession):
-            shown = show_session(conversation.effective, self._claims.lock)
-            self._send({"type": "session.updated", "event_id": new_event_id(), "session": shown})
+            self._show_session()
             return
         if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
             self._stop(Ending.BUDGET)
@@ -178,7 +178,24 @@ class Wire:
         if self._meter.refused(self._loop.time(), self._claims.limits):
             self._stop(Ending.POLICY, Refusal("policy_violation"))
 
+    def _show_session(self) -> None:
+        """Answer with the session as it is; to a browser that does not keep up once, when it does again.
+
+        It is told less than it asks for, or it could ask for more than fits into our memory.
+        """
+        if self._browser_stalls:
+            self._owes_session = True
+            return
+        shown = show_session(self._conversation.effective, self._claims.lock)
+        self._send({"type": "session.updated", "event_id": new_event_id(), "session": shown})
+
+    @property
+    def _browser_stalls(self) -> bool:
+        return Ending.SLOW_CONSUMER in self._stalls
+
     def _pong(self, event: dict[str, Any]) -> None:
+        if self._browser_stalls:
+            return
         sent_at = event.get("t")
         self._send(
             {
@@ -220,6 +237,9 @@ class Wire:
     def _browser_congested(self, congested: bool) -> None:
         """The browser does not keep up: hold the model back, for ten seconds at most."""
         self._congested(congested, self._model, Ending.SLOW_CONSUMER)
+        if not congested and self._owes_session:
+            self._owes_session = False
+            self._show_session()
 
     def _model_congested(self, congested: bool) -> None:
         self._congested(congested, self._browser, Ending.MODEL_FAILED)

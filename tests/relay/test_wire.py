@@ -502,6 +502,20 @@ async def test_both_ends_may_stall_and_each_has_its_own_ten_seconds() -> None:
     assert scene.endings == [(Ending.MODEL_FAILED, None)]
 
 
+async def test_a_browser_that_does_not_read_cannot_make_us_answer_without_bound() -> None:
+    scene = Scene(speaks_airlock=True).connected()
+    scene.browser.on_congestion(True)
+    for _ in range(100):
+        scene.say({"type": "airlock.ping"})
+        scene.say({"type": "session.update", "session": {}})
+    assert scene.browser.sent == []
+    scene.browser.on_congestion(False)
+    assert scene.browser.types() == ["session.updated"]
+    scene.say({"type": "airlock.ping"})
+    scene.say({"type": "session.update", "session": {}})
+    assert scene.browser.types() == ["session.updated", "airlock.pong", "session.updated"]
+
+
 # --- the end ---
 
 
