@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 import aiohttp
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType, hdrs, web
 
 from relay.channel import ChannelEnd, How
 from service_kit.errors import close_reason
@@ -175,10 +175,20 @@ async def accept(
         writer_limit=sys.maxsize,
         decode_text=False,
     )
-    await socket.prepare(request)
+    await socket.prepare(_with_one_line_of_subprotocols(request))
     if request.transport is None:
         raise ConnectionResetError
     return socket, AiohttpChannel(socket, request.transport)
+
+
+def _with_one_line_of_subprotocols(request: web.Request) -> web.Request:
+    """The request as aiohttp must see it: it reads only the first line of offers, and logs all of it, token included."""
+    lines = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
+    if len(lines) < 2:
+        return request
+    headers = request.headers.copy()
+    headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = ",".join(lines)
+    return request.clone(headers=headers)
 
 
 class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):

@@ -126,7 +126,10 @@ async def _hint(refusal: Refusal, redemption: Redemption) -> None:
 
 async def _refuse_by_close(request: web.Request, ticket: Ticket, refusal: Refusal) -> web.StreamResponse:
     """Say no to a client that cannot read a failed upgrade: upgrade, one ``error`` event, close."""
-    socket, channel = await accept(request, subprotocol=ticket.subprotocol, max_message_bytes=1024)
+    try:
+        socket, channel = await accept(request, subprotocol=ticket.subprotocol, max_message_bytes=1024)
+    except ConnectionError:
+        return web.Response()  # nobody is left to hear it
     async with channel:
         channel.send(encode(refusal.event(request[REQUEST_ID], new_event_id())))
         await channel.close(refusal.close or _NORMAL, refusal.code)

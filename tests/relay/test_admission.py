@@ -152,6 +152,13 @@ def test_a_websocket_key_is_sixteen_bytes(key: str | None) -> None:
     assert refused(*BEARER, *lines, upgrade=without("Sec-WebSocket-Key")) == ("invalid_request", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("Sec-WebSocket-Version", "upgrade_required"), ("Sec-WebSocket-Key", "invalid_request")]
+)
+def test_version_and_key_are_said_once(name: str, code: str) -> None:
+    assert refused(*BEARER, (name, dict(UPGRADE)[name])) == (code, None)
+
+
 # --- the query ---
 
 

@@ -14,6 +14,10 @@ from relay.aiohttp_channel import MAX_UNWRITTEN_BYTES, AiohttpChannel, UpstreamS
 from relay.channel import ChannelEnd, How
 
 LARGEST = 65_536
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
 
@@ -95,10 +99,7 @@ async def line() -> AsyncIterator[Line]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     line.reader, line.writer = await asyncio.open_connection(*runner.addresses[0][:2])
-    line.writer.write(
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
+    line.writer.write(HANDSHAKE)
     assert (await line.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
     await line.ready.wait()
     yield line
@@ -353,6 +354,39 @@ async def test_a_client_that_reads_nothing_is_cut_off(line: Line) -> None:
 async def test_leaving_without_a_close_cuts_the_connection(line: Line) -> None:
     line.let_go.set()
     assert await line.read_to_the_end() == 0
+
+
+# --- the upgrade ---
+
+
+@pytest.mark.parametrize(
+    "lines", [["realtime"], ["secret, realtime"], ["secret", "realtime"], ["realtime", "secret"], ["secret", "x", "realtime"]]
+)
+async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_is_logged(
+    lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket, channel = await accept(request, subprotocol="realtime", max_message_bytes=LARGEST)
+        async with channel:
+            await channel.close(1000, "")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    offers = "".join(f"Sec-WebSocket-Protocol: {line}\r\n" for line in lines)
+    writer.write(HANDSHAKE.replace(b"\r\n\r\n", b"\r\n" + offers.encode() + b"\r\n"))
+    answer = await reader.readuntil(b"\r\n\r\n")
+    writer.write(client_frame(CLOSE))
+    await reader.read()
+    writer.close()
+    await runner.cleanup()
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"sec-websocket-protocol: realtime\r\n" in answer.lower()
+    assert caplog.records == []
 
 
 # --- the other side of a dial ---
