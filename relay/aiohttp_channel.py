@@ -182,7 +182,7 @@ async def accept(
 
 
 def _with_one_line_of_subprotocols(request: web.Request) -> web.Request:
-    """The request as aiohttp must see it: it reads only the first line of offers, and logs all of it, token included."""
+    """The request as aiohttp must see it: it reads only the first line of offers, and logs that one, token included."""
     lines = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
     if len(lines) < 2:
         return request

@@ -132,7 +132,7 @@ def test_an_error_about_something_else_frees_no_place(event_id: object) -> None:
     """Or a client could run as many as it likes, by sending events that fail."""
     talk = Conversation({})
     talk.asked_out_of_band("mine")
-    event = {"type": "error", "error": {"code": "item_not_found", "event_id": event_id}}
+    event: dict[str, Any] = {"type": "error", "error": {"code": "item_not_found", "event_id": event_id}}
     talk.observe(event)
     assert event["error"]["event_id"] == event_id
     assert talk.out_of_band_responses == 1

@@ -217,7 +217,8 @@ def test_a_delta_with_anything_unknown_goes_the_slow_way(change: dict[str, Any])
 @pytest.mark.parametrize(
     "frame",
     [
-        b"", b"[]", b"null", b'"x"', b"{}", b'{"type":1}', b'{"type":[]}', b'{"type":{}}', b'{"type":null}', b"\x00\xff",
+        b"", b"[]", b"null", b'"x"', b"{}", b'{"type":1}', b'{"type":[]}', b'{"type":{}}', b'{"type":null}',
+        b"\x00\xff",
         b'{"type":"x"', b'{"type":"x","a":"\xff"}', b'{"type":"x","a":"\\ud800"}', b'{"type":"x","a":NaN}',
         b'{"type":"x","a":' + b"[" * 100_000, audio_delta(0, event_id="?").replace(b"?", b"\xff"),
         audio_delta(0, delta=0).replace(b'"delta": 0', b'"delta": ' + b"[" * 100_000),

@@ -36,17 +36,20 @@ class FakeChannel:
         self.on_send: Callable[[bytes], None] = lambda _: None
         self.ended: asyncio.Future[ChannelEnd] = asyncio.get_running_loop().create_future()
         self.sent: list[bytes] = []
-        self.paused = False
+        self._paused = False
+
+    def is_paused(self) -> bool:
+        return self._paused
 
     def send(self, frame: bytes) -> None:
         self.sent.append(frame)
         self.on_send(frame)
 
     def pause(self) -> None:
-        self.paused = True
+        self._paused = True
 
     def resume(self) -> None:
-        self.paused = False
+        self._paused = False
 
     async def close(self, code: int, reason: str) -> None:
         raise AssertionError("the wire closes nothing")
@@ -181,16 +184,16 @@ async def test_reading_pauses_when_the_early_buffer_is_full_and_resumes_with_the
     frame = b" " * (MAX_EARLY_BYTES // 4)
     for expected in (False, False, False, True):
         scene.browser.on_frame(frame)
-        assert scene.browser.paused is expected
+        assert scene.browser.is_paused() is expected
     scene.connect()
-    assert not scene.browser.paused
+    assert not scene.browser.is_paused()
 
 
 async def test_one_early_message_may_be_larger_than_the_buffer() -> None:
     scene = Scene()
     frame = append_frame(2 * MAX_EARLY_BYTES)
     scene.browser.on_frame(frame)
-    assert scene.browser.paused
+    assert scene.browser.is_paused()
     scene.connect()
     assert scene.model.sent == [frame]
 
@@ -199,9 +202,9 @@ async def test_a_flood_of_empty_early_frames_fills_the_buffer_too() -> None:
     scene = Scene()
     for _ in range(MAX_EARLY_BYTES):
         scene.browser.on_frame(b"")
-        if scene.browser.paused:
+        if scene.browser.is_paused():
             break
-    assert scene.browser.paused
+    assert scene.browser.is_paused()
 
 
 async def test_a_model_that_congests_on_early_frames_holds_the_browser_back() -> None:
@@ -209,7 +212,7 @@ async def test_a_model_that_congests_on_early_frames_holds_the_browser_back() ->
     scene.browser.on_frame(append_frame(MAX_EARLY_BYTES))
     scene.model.on_send = lambda _: scene.model.on_congestion(True)
     scene.connect()
-    assert scene.browser.paused
+    assert scene.browser.is_paused()
 
 
 async def test_a_browser_that_congests_on_what_waited_holds_the_model_back() -> None:
@@ -217,7 +220,7 @@ async def test_a_browser_that_congests_on_what_waited_holds_the_model_back() -> 
     scene.waiting.put_nowait(audio_delta(96))
     scene.browser.on_send = lambda frame: scene.browser.on_congestion(True) if b"delta" in frame else None
     scene.connect()
-    assert scene.model.paused
+    assert scene.model.is_paused()
 
 
 # --- what passes and what is counted ---
@@ -397,9 +400,14 @@ async def test_accepted_and_model_events_are_activity_and_refused_ones_and_pings
     scene.say(NONSENSE)
     scene.say({"type": "airlock.ping"})
     assert scene.wire.last_activity == began
-    for act in (lambda: scene.say(BARE), lambda: scene.browser.on_frame(append_frame(96)), lambda: scene.hear(DONE)):
+    for channel, frame in (
+        (scene.browser, to_frame(BARE)),
+        (scene.browser, append_frame(96)),
+        (scene.model, to_frame(DONE)),
+        (scene.model, audio_delta(96)),
+    ):
         scene.clock.advance(1)
-        act()
+        channel.on_frame(frame)
         assert scene.wire.last_activity == scene.clock.now
 
 
@@ -460,10 +468,10 @@ async def test_no_response_is_asked_for_beyond_the_budget() -> None:
 async def test_a_browser_that_does_not_keep_up_holds_the_model_back() -> None:
     scene = Scene().connected()
     scene.browser.on_congestion(True)
-    assert scene.model.paused
-    assert not scene.browser.paused
+    assert scene.model.is_paused()
+    assert not scene.browser.is_paused()
     scene.browser.on_congestion(False)
-    assert not scene.model.paused
+    assert not scene.model.is_paused()
     scene.clock.advance(STALL_SECONDS + 1)
     assert scene.endings == []
 
@@ -471,10 +479,10 @@ async def test_a_browser_that_does_not_keep_up_holds_the_model_back() -> None:
 async def test_a_model_that_does_not_keep_up_holds_the_browser_back() -> None:
     scene = Scene().connected()
     scene.model.on_congestion(True)
-    assert scene.browser.paused
-    assert not scene.model.paused
+    assert scene.browser.is_paused()
+    assert not scene.model.is_paused()
     scene.model.on_congestion(False)
-    assert not scene.browser.paused
+    assert not scene.browser.is_paused()
 
 
 @pytest.mark.parametrize(("end", "ending"), [("browser", Ending.SLOW_CONSUMER), ("model", Ending.MODEL_FAILED)])
@@ -494,8 +502,8 @@ async def test_both_ends_may_stall_and_each_has_its_own_ten_seconds() -> None:
     scene.clock.advance(5)
     scene.model.on_congestion(True)
     scene.browser.on_congestion(False)
-    assert scene.browser.paused
-    assert not scene.model.paused
+    assert scene.browser.is_paused()
+    assert not scene.model.is_paused()
     scene.clock.advance(STALL_SECONDS - 0.1)
     assert scene.endings == []
     scene.clock.advance(0.1)
