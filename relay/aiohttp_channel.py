@@ -115,7 +115,7 @@ class AiohttpChannel:
         """Say goodbye and let go of the connection, within two seconds."""
         with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._socket.close(code=code, message=close_reason(reason))
+                await self._socket.close(code=_sendable(code), message=close_reason(reason))
 
     async def _read(self) -> None:
         try:
@@ -158,6 +158,11 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _sendable(code: int) -> int:
+    """``code``, or 1000 for those that only note how a connection ended (RFC 6455 §7.4.1)."""
+    return 1000 if code in (1004, 1005, 1006, 1015) or not 1000 <= code < 5000 else code
 
 
 async def accept(

@@ -69,10 +69,15 @@ def canonical_append(frame: bytes, sample_bytes: int) -> int | None:
 
 
 def decode_browser_event(frame: bytes) -> dict[str, Any]:
-    """One event of a browser, by the strict reading. Raises Refusal (``invalid_event``)."""
+    """One event of a browser, by the strict reading.
+
+    Raises Refusal: ``invalid_frame`` where it is not UTF-8, which ends the session (RFC 6455 §8.1), ``invalid_event``.
+    """
     try:
         event = strict_json.decode(frame)
     except strict_json.InvalidJson as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise Refusal("invalid_frame", close=1007) from error
         raise Refusal("invalid_event") from error
     if not isinstance(event, dict):
         raise Refusal("invalid_event")

@@ -52,7 +52,7 @@ def show_to_browser(event: Mapping[str, Any], lock: Lock) -> dict[str, Any] | No
             for key, value in show_error(event.get("error")).items()
             if key != "event_id" and value is not None
         }
-    elif event_type == "error" or "error" in event:
+    elif event_type == "error" or event.get("error") is not None:
         shown["error"] = show_error(event.get("error"))
     details = _status_details(shown)
     if details is not None and "error" in details:

@@ -19,6 +19,7 @@ from aiohttp import web
 from relay.admission import Ticket
 from relay.aiohttp_channel import accept
 from relay.channel import Channel, ChannelEnd, How
+from relay.endings import NORMAL, Over, over_by, over_by_browser, over_by_model, without_token
 from relay.events import decode_model_event, encode, new_event_id
 from relay.leases import Leases
 from relay.live_sessions import LiveSessions
@@ -27,7 +28,7 @@ from relay.meter import Meter
 from relay.redemption import Redemption, Redemptions
 from relay.upstream import DIAL_SECONDS, AuthenticationFailed, Upstream
 from relay.wire import Wire
-from service_kit.errors import Ending, Refusal, Retry
+from service_kit.errors import Ending, Refusal
 from service_kit.log import where
 from service_kit.prices import PRICES
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
@@ -35,51 +36,14 @@ from service_kit.session_fields import merge
 from service_kit.web import REQUEST_ID
 
 WARN_AT_SECONDS: Final = (60, 10)
-_NORMAL, _GOING_AWAY, _TOO_BIG = 1000, 1001, 1009
 
-_CODE_OF_ENDING: Final = {
-    Ending.NOT_LOCKED: "upstream_unavailable",
-    Ending.MODEL_CLOSED: "upstream_closed",
-    Ending.MODEL_FAILED: "upstream_closed",
-    Ending.TIME_LIMIT: "session_limit_reached",
-    Ending.IDLE: "idle_timeout",
-    Ending.BUDGET: "budget_exhausted",
-    Ending.SLOW_CONSUMER: "slow_consumer",
-    Ending.LEASE_LOST: "lease_lost",
-    Ending.DRAINING: "draining",
-    Ending.INTERNAL_ERROR: "internal_error",
-    Ending.REVOKED: "session_revoked",
-}
-
-_RETRY_AFTER_SECONDS: Final = {Ending.DRAINING: 2.0, Ending.LEASE_LOST: 10.0}
 _AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
-    """The one ending of a session.
-
-    ``told`` is what the browser is told before the close frame; ``close_code`` is how its connection closes.
-    """
-
-    ending: Ending
-    told: Refusal | None
-    close_code: int
-
-    @property
-    def code(self) -> str | None:
-        """The public code, if the browser is told one."""
-        return self.told.code if self.told else None
-
-
 class Ended(Exception):
     """The session is over; raised where its coroutine stands."""
-
-    def __init__(self, over: Over) -> None:
-        super().__init__(over.ending)
-        self.over = over
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +70,8 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
                     with relay.live.listed(session):
                         return await session.run()
             except Refusal as refusal:  # no lease, or Redis is away
-                await _hint(refusal, redemption)
+                if not await redemption.give_back():
+                    without_token(refusal)
                 raise
     except Refusal as refusal:
         structlog.get_logger().info(
@@ -114,25 +79,18 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
         )
         if not ticket.by_subprotocol:
             raise
-        return await _refuse_by_close(request, ticket, refusal)
+        return await refuse_by_close(request, refusal, ticket.subprotocol)
 
 
-async def _hint(refusal: Refusal, redemption: Redemption) -> None:
-    """Give the token back, and say which token to try again with."""
-    given_back = await redemption.give_back()
-    if not given_back and refusal.retry in (Retry.AFTER, Retry.SAME_TOKEN):
-        refusal.retry = Retry.NEW_TOKEN
-
-
-async def _refuse_by_close(request: web.Request, ticket: Ticket, refusal: Refusal) -> web.StreamResponse:
+async def refuse_by_close(request: web.Request, refusal: Refusal, subprotocol: str | None) -> web.StreamResponse:
     """Say no to a client that cannot read a failed upgrade: upgrade, one ``error`` event, close."""
     try:
-        socket, channel = await accept(request, subprotocol=ticket.subprotocol, max_message_bytes=1024)
+        socket, channel = await accept(request, subprotocol=subprotocol, max_message_bytes=1024)
     except ConnectionError:
-        return web.Response()  # nobody is left to hear it
+        return web.Response()
     async with channel:
         channel.send(encode(refusal.event(request[REQUEST_ID], new_event_id())))
-        await channel.close(refusal.close or _NORMAL, refusal.code)
+        await channel.close(refusal.close or NORMAL, refusal.code)
     return socket
 
 
@@ -176,9 +134,9 @@ class Session:
             )
         except ConnectionError:
             await self._redemption.give_back()
-            self._account(Over(Ending.BROWSER_VANISHED, None, _NORMAL))
+            self._account(over_by_browser(ChannelEnd(How.VANISHED)))
             return web.Response()
-        self._wire = Wire(
+        wire = self._wire = Wire(
             browser,
             self._claims,
             self._meter,
@@ -187,30 +145,32 @@ class Session:
             speaks_airlock=self._ticket.speaks_airlock,
         )
         browser.ended.add_done_callback(self._browser_ended)
-        async with browser:
-            try:
-                async with contextlib.AsyncExitStack() as model_end:
-                    await self._converse(self._wire, model_end)
-            except Ended:
-                pass
-            except Refusal as refusal:
-                self._finish(Over(Ending.MODEL_FAILED, refusal, refusal.close or _NORMAL))
-            except Exception as error:  # noqa: BLE001 - a bug ends this session, with a receipt, and no other
-                self._fail(error)
-            over = self._over.result()
-            if not self._is_live and over.told is not None:
-                await _hint(over.told, self._redemption)
-            elif not self._is_live:
-                await self._redemption.give_back()
+        async with browser, contextlib.AsyncExitStack() as model_end:
+            over = await self._until_over(wire, model_end)
+            given_back = not self._is_live and await self._redemption.give_back()
+            if over.told and not given_back:
+                without_token(over.told)
             receipt = self._account(over)
-            if over.told is not None:
-                self._wire.refuse(over.told)
-            self._wire.tell(_ended_event(receipt))
-            await browser.close(over.close_code, over.code or "")
+            if over.told:
+                wire.refuse(over.told)
+            wire.tell(_ended_event(receipt))
+            await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose())
         if self._is_live:
             with contextlib.suppress(RedisUnavailable):
                 await self._redemption.end()
         return socket
+
+    async def _until_over(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> Over:
+        """Converse until the first ending, whatever it is."""
+        try:
+            await self._converse(wire, model_end)
+        except Ended:
+            pass
+        except Refusal as refusal:
+            self._finish(over_by(Ending.MODEL_FAILED, refusal))
+        except Exception as error:  # noqa: BLE001 - a bug ends this session, with a receipt, and no other
+            self._fail(error)
+        return self._over.result()
 
     async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
         """Dial, lock, wire, and wait for the first ending. Raises Ended before it is live, Refusal by the dial."""
@@ -233,10 +193,8 @@ class Session:
             if not self._over.done():
                 self._log.info("session.start", model=self._claims.lock.model, provider=self._relay.upstream.provider)
                 wire.connect(model, session, waiting, self._started_event(ends_at))
-            over = await self._over
-            wire.disconnect()
+            await self._over
             wire.cancel_responses()
-            await model.close(_GOING_AWAY if over.ending is Ending.DRAINING else _NORMAL, "")
 
     async def _confirm_lock(self, model: Channel, events: asyncio.Queue[bytes]) -> dict[str, Any]:
         """Lock the session and make sure of it; the session as the model has it. Raises Ended (``not_locked``)."""
@@ -247,7 +205,7 @@ class Session:
         wrong = mismatch(update["session"], updated)
         if wrong is not None:
             self._log.error("upstream.failed", error="lock not confirmed", param=wrong)
-            raise self._ended(Ending.NOT_LOCKED)
+            raise self._not_locked()
         return merge(created, updated)
 
     async def _expect(self, event_type: str, events: asyncio.Queue[bytes]) -> dict[str, Any]:
@@ -260,13 +218,13 @@ class Session:
                             return session
                         case {"type": "error", "error": {"code": "invalid_api_key"}}:
                             self._log.error("upstream.auth_failed", provider=self._relay.upstream.provider)
-                            raise self._ended(Ending.NOT_LOCKED)
+                            raise self._not_locked()
                         case {"type": "error"}:
                             self._log.error("upstream.failed", error=f"error instead of {event_type}")
-                            raise self._ended(Ending.NOT_LOCKED)
+                            raise self._not_locked()
         except TimeoutError as error:
             self._log.error("upstream.failed", error=f"no {event_type}")
-            raise self._ended(Ending.NOT_LOCKED) from error
+            raise self._not_locked() from error
 
     async def _unless_over(self, step: Coroutine[Any, Any, T]) -> T:
         """The step's result; if the session ends first, the step is cancelled. Raises Ended."""
@@ -276,11 +234,12 @@ class Session:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
-            raise Ended(self._over.result())
+            raise Ended
         finally:
             if not task.done():
                 task.cancel()
-                await asyncio.wait({task})
+                with contextlib.suppress(asyncio.CancelledError, Refusal):
+                    await task
 
     def _start_clocks(self, wire: Wire, timers: contextlib.ExitStack, ends_at: float) -> None:
         """Time limit, its warnings, and idleness."""
@@ -326,7 +285,7 @@ class Session:
 
     def end(self, ending: Ending, told: Refusal | None = None) -> None:
         """End the session; only the first ending counts. ``told`` replaces what the ending's row says."""
-        self._finish(self._ended(ending, told).over)
+        self._finish(over_by(ending, told))
 
     def announce_drain(self, ends_at: float) -> None:
         """Tell the browser, if it understands, that the process stops at ``ends_at`` (Unix seconds)."""
@@ -337,54 +296,32 @@ class Session:
         """End the session because the process stops."""
         self.end(Ending.DRAINING)
 
-    def _ended(self, ending: Ending, told: Refusal | None = None) -> Ended:
-        if told is None and ending in _CODE_OF_ENDING:
-            told = Refusal(_CODE_OF_ENDING[ending], retry_after=_RETRY_AFTER_SECONDS.get(ending))
-        over = Over(ending, told, (told.close if told else None) or _NORMAL)
-        self._finish(over)
-        return Ended(self._over.result())
+    def _not_locked(self) -> Ended:
+        self.end(Ending.NOT_LOCKED)
+        return Ended()
 
     def _finish(self, over: Over) -> None:
+        """Note the first ending, and let nothing more through from that moment."""
         if not self._over.done():
             self._over.set_result(over)
+            if self._wire is not None:
+                self._wire.disconnect()
 
     def _fail(self, error: BaseException) -> None:
         self._log.error("internal_error", error=type(error).__name__, at=where(error))
         self.end(Ending.INTERNAL_ERROR)
 
     def _browser_ended(self, ended: asyncio.Future[ChannelEnd]) -> None:
-        if ended.cancelled():
-            return
         if (error := ended.exception()) is not None:
             self._fail(error)
-            return
-        match ended.result():
-            case ChannelEnd(How.CLOSED):
-                self.end(Ending.BROWSER_CLOSED)
-            case ChannelEnd(How.VANISHED):
-                self.end(Ending.BROWSER_VANISHED)
-            case ChannelEnd(How.INVALID, code):
-                told = Refusal("message_too_big") if code == _TOO_BIG else Refusal("invalid_frame", close=code)
-                self.end(Ending.PROTOCOL_ERROR, told)
+        else:
+            self._finish(over_by_browser(ended.result()))
 
     def _model_ended(self, ended: asyncio.Future[ChannelEnd]) -> None:
-        if ended.cancelled():
-            return
         if (error := ended.exception()) is not None:
             self._fail(error)
-            return
-        if not self._is_live:
-            self.end(Ending.MODEL_FAILED, Refusal("upstream_unavailable"))
-            return
-        match ended.result():
-            case ChannelEnd(How.CLOSED, 1000):
-                self._finish(Over(Ending.MODEL_CLOSED, None, _NORMAL))
-            case ChannelEnd(How.CLOSED, 1001):
-                self._finish(Over(Ending.MODEL_CLOSED, Refusal("upstream_closed"), _GOING_AWAY))
-            case ChannelEnd(How.CLOSED):
-                self.end(Ending.MODEL_CLOSED)
-            case _:
-                self.end(Ending.MODEL_FAILED)
+        else:
+            self._finish(over_by_model(ended.result(), is_live=self._is_live))
 
     def _account(self, over: Over) -> dict[str, object]:
         """Write the receipt, once, and return it."""

@@ -22,6 +22,7 @@ from service_kit.session_token import Lock
 DIAL_SECONDS: Final = 10.0
 """Dial, and first event: each of the two."""
 MAX_MODEL_MESSAGE_BYTES: Final = 22 * 1024 * 1024
+_NORMAL: Final = 1000
 _BUSY_RETRY_AFTER_SECONDS: Final = 5.0
 _MAX_RETRY_AFTER_SECONDS: Final = 300.0
 
@@ -80,7 +81,10 @@ class Upstream:
         channel = AiohttpChannel(socket, socket.transport)
         channel.on_frame = on_frame
         async with channel:
-            yield channel
+            try:
+                yield channel
+            finally:
+                await channel.close(_NORMAL, "")
 
     def _url(self, lock: Lock) -> str:
         if lock.session["type"] == "transcription":
@@ -115,15 +119,15 @@ def _retry_after(error: aiohttp.WSServerHandshakeError) -> float:
 
 
 def open_client(user_agent: str) -> aiohttp.ClientSession:
-    """The one HTTP client of the process: one connection pool, one TLS context, no cookies, no redirects."""
+    """The one HTTP client of the process: one pool, one TLS context; no cookies, no redirects, no second try."""
 
     async def refuse_redirect(*_: Any) -> None:
         raise aiohttp.ClientError("redirects are off")
 
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(refuse_redirect)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+    client = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent},
         timeout=aiohttp.ClientTimeout(total=None),
@@ -131,3 +135,6 @@ def open_client(user_agent: str) -> aiohttp.ClientSession:
         trust_env=False,
         ws_response_class=UpstreamSocket,
     )
+    # aiohttp dials once more, unasked, when the connection breaks before an answer; one dial per client's try is ours.
+    client._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
+    return client

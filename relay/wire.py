@@ -24,6 +24,7 @@ from relay.events import (
 )
 from relay.meter import Meter
 from relay.model_events import show_session, show_to_browser
+from relay.pace import audio_bucket, message_bucket
 from relay.policy import ShowSession, judge_browser_event
 from service_kit.errors import Ending, Refusal
 from service_kit.session_fields import FIELDS
@@ -31,6 +32,7 @@ from service_kit.session_token import Claims
 
 MAX_EARLY_BYTES: Final = 262_144
 STALL_SECONDS: Final = 10.0
+RATE_RETRY_AFTER_SECONDS: Final = 10.0
 _EARLY_FRAME_BYTES: Final = 64
 """What keeping a frame costs beside its bytes, so that tiny frames fill the early buffer too."""
 
@@ -49,6 +51,7 @@ class Wire:
     ) -> None:
         self._browser = browser
         self._model: Channel | None = None
+        self._is_connected = False
         self._claims = claims
         self._meter = meter
         self._end = end
@@ -57,12 +60,13 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._early: list[bytes] = []
         self._early_bytes = 0
-        self._open = False
         self._owes_session = False
         self._conversation = Conversation({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
         self.last_activity = self._loop.time()
+        self._messages = message_bucket(claims.limits, self.last_activity)
+        self._audio = audio_bucket(claims.limits, self.last_activity)
         browser.on_frame = self._keep_early
 
     def connect(
@@ -73,9 +77,9 @@ class Wire:
         ``waiting`` holds what the model sent since; ``started`` is our own event for clients that listen to those.
         """
         self._model = model
+        self._is_connected = True
         self._conversation = Conversation(session)
         self.last_activity = self._loop.time()
-        self._open = True
         model.on_frame, self._browser.on_frame = self._from_model, self._from_browser
         model.on_congestion, self._browser.on_congestion = self._model_congested, self._browser_congested
         self._browser.resume()  # before the early frames, since those may hold it back again
@@ -94,8 +98,8 @@ class Wire:
             self._from_browser(frame)
 
     def disconnect(self) -> None:
-        """Let nothing more through."""
-        self._open = False
+        """Let nothing more through, not even what is being read in this moment."""
+        self._is_connected = False
         for timer in self._stalls.values():
             timer.cancel()
         self._stalls.clear()
@@ -134,16 +138,20 @@ class Wire:
 
     def _from_browser(self, frame: bytes) -> None:
         model = self._model
-        if model is None or not self._open:
+        if model is None or not self._is_connected:
             return
         meter, conversation = self._meter, self._conversation
+        now = self._loop.time()
         meter.bytes_in += len(frame)
+        if not self._messages.take(1, now):
+            self._too_fast()
+            return
         if self._audio_appends_allowed:
             heard = canonical_append(frame, conversation.input_format.bytes_per_sample)
             if heard is not None:
-                self.last_activity = self._loop.time()
-                model.send(frame)
-                self._heard(heard)
+                if self._may_hear(heard, now):
+                    self.last_activity = now
+                    model.send(frame)
                 return
         try:
             event = decode_browser_event(frame)
@@ -154,23 +162,35 @@ class Wire:
                 event, lock=self._claims.lock, limits=self._claims.limits, conversation=conversation
             )
         except Refusal as refusal:
-            self._refused(refusal)
+            if refusal.code == "invalid_frame":
+                self._stop(Ending.PROTOCOL_ERROR, refusal)
+            else:
+                self._refused(refusal)
             return
-        self.last_activity = self._loop.time()
+        self.last_activity = now
         if isinstance(verdict, ShowSession):
             self._show_session()
             return
         if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
             self._stop(Ending.BUDGET)
             return
-        model.send(encode(verdict.event))
-        if verdict.audio_bytes:
-            self._heard(verdict.audio_bytes)
+        if self._may_hear(verdict.audio_bytes, now):
+            model.send(encode(verdict.event))
 
-    def _heard(self, audio_bytes: int) -> None:
-        self._meter.audio_in_ms += audio_bytes / self._conversation.input_format.bytes_per_millisecond
+    def _may_hear(self, audio_bytes: int, now: float) -> bool:
+        """Count audio of the browser; False, and the session ends, if it is too fast or too much."""
+        milliseconds = audio_bytes / self._conversation.input_format.bytes_per_millisecond
+        if not self._audio.take(milliseconds, now):
+            self._too_fast()
+            return False
+        self._meter.audio_in_ms += milliseconds
         if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
             self._stop(Ending.BUDGET)
+            return False
+        return True
+
+    def _too_fast(self) -> None:
+        self._stop(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
 
     def _refused(self, refusal: Refusal) -> None:
         self.refuse(refusal)
@@ -208,7 +228,7 @@ class Wire:
         )
 
     def _from_model(self, frame: bytes) -> None:
-        if not self._open:
+        if not self._is_connected:
             return
         self.last_activity = self._loop.time()
         spoken = model_delta(frame)

@@ -395,10 +395,11 @@ class Refusal(Exception):
         return {"type": "error", "event_id": event_id, "error": {**self._error(request_id), "event_id": self.event_id}}
 
     def headers(self) -> dict[str, str]:
-        """HTTP headers that belong to the answer."""
-        if self.retry_after is None:
-            return {}
-        return {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+        """HTTP headers that belong to the answer; a 401 must name the scheme it wants (RFC 9110 §15.5.2)."""
+        headers = {"WWW-Authenticate": "Bearer"} if self.row.http == 401 else {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        return headers
 
     def _error(self, request_id: str) -> dict[str, object]:
         error: dict[str, object] = {

@@ -59,7 +59,7 @@ class ProfileLimits(_Strict):
     max_session_seconds: Annotated[int, Field(ge=1, le=3_600)] = 600
     max_input_audio_seconds: Annotated[int, Field(ge=1, le=3_600)] = 600
     max_total_tokens: Annotated[int, Field(ge=1, le=100_000_000)] = 200_000
-    max_cost_usd: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1, le=4_096)] = 4_096
     max_message_bytes: Annotated[int, Field(ge=1_024, le=22_020_096)] = 1_048_576
     max_messages_per_second: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -126,7 +126,7 @@ class Profile(_Strict):
     @model_validator(mode="after")
     def _cost_can_be_counted(self) -> Profile:
         if self.limits.max_cost_usd is not None and self.model not in PRICES:
-            raise ValueError(f"limits.max_cost_usd needs a price, and none is known for '{self.model}'")
+            raise ValueError(f"limits.max_cost_usd counts with a price, and there is no price for '{self.model}'")
         return self
 
     def lock(self, session: Session | None = None) -> Lock:
@@ -191,3 +191,5 @@ def load_profiles(path: Path) -> Profiles:
         return parse_profiles(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProfilesError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ProfilesError("is not UTF-8") from error

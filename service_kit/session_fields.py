@@ -177,7 +177,7 @@ _FIELDS: Final = (
 )
 
 FIELDS: Final[dict[str, Field]] = {field.path: field for field in _FIELDS}
-_BRANCHES: Final = frozenset(path.rpartition(".")[0] for path in FIELDS) | {"audio"}
+_BRANCHES: Final = frozenset(path.rpartition(".")[0] for path in FIELDS if "." in path) | {"audio"}
 OPENABLE: Final = frozenset(path for path, field in FIELDS.items() if field.client_type is not None)
 
 

@@ -27,6 +27,11 @@ def split_commas(value: object) -> object:
 DEVELOPMENT_ORIGINS = ("http://localhost:8080", "http://127.0.0.1:8080")
 _ORIGIN_SCHEMES = ("http", "https")
 
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_commas)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), Field(min_length=1)]
@@ -54,7 +59,7 @@ class ServiceSettings(BaseSettings):
     pseudonym_key: SecretStr
     trusted_edge: Networks = ()
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
 
     @field_validator("redis_url")
     @classmethod
@@ -139,7 +144,11 @@ def fail(problems: Iterable[str]) -> NoReturn:
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    return f"{str(location[0]).upper()}: " if location else ""
+    """The variable, and the place within it where it holds a list of objects."""
+    if not location:
+        return ""
+    variable, *place = map(str, location)
+    return f"{variable.upper()}: " + (f"{'.'.join(place)}: " if place else "")
 
 
 def _reason(item: Any) -> str:

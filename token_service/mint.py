@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from service_kit.errors import Refusal
+from service_kit.prices import PRICES
 from service_kit.profiles import Profile
 from service_kit.session_fields import (
     InvalidField,
@@ -46,9 +47,12 @@ def decide_claims(
     options = request.airlock or AirlockOptions()
     if caller.key is None:
         _refuse_trusted_options(options)
-    name = options.profile or _default_profile(caller)
+    name = _default_profile(caller) if options.profile is None else options.profile
     profile = _allowed_profile(name, caller, profiles)
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
+    lock = _lock(request.session, caller, profile)
+    limits = _limits(options, caller, profile)
+    _refuse_a_cost_that_cannot_be_counted(lock, limits, options)
     return Claims(
         subject=options.subject or caller.subject,
         tenant=caller.tenant,
@@ -57,8 +61,8 @@ def decide_claims(
         origin=_bound_origin(options, caller, allowed_origins),
         issued_at=now,
         expires_at=now + seconds,
-        lock=_lock(request.session, caller, profile),
-        limits=_limits(options, caller, profile),
+        lock=lock,
+        limits=limits,
         max_sessions_per_subject=caller.key.max_sessions_per_subject if caller.key else None,
         reference_id=options.reference_id,
         metadata=options.metadata or {},
@@ -128,6 +132,14 @@ def _lock_with_open_fields(session: Mapping[str, object], profile: Profile) -> L
         filled[path] = rebuild(path, value, client=True)
     lock = profile.lock(check_session(merge(profile.session, unflatten(filled))))
     return msgspec.structs.replace(lock, open_fields=profile.lock().open_fields)
+
+
+def _refuse_a_cost_that_cannot_be_counted(lock: Lock, limits: Limits, options: AirlockOptions) -> None:
+    if limits.max_cost_usd is not None and lock.model not in PRICES:
+        param = "session.model" if options.max_cost_usd is None else "airlock.max_cost_usd"
+        raise Refusal(
+            "invalid_request", param=param, message=f"{param}: the model has no price, so its cost cannot be limited."
+        )
 
 
 def _limits(options: AirlockOptions, caller: Caller, profile: Profile) -> Limits:

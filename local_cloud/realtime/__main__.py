@@ -7,7 +7,7 @@ import signal
 from local_cloud.realtime.behaviour import Behaviour
 from local_cloud.realtime.simulator import Simulator
 
-_KEPT_CONNECTIONS = 8  # each may hold some 24 MiB
+_KEPT_CONNECTIONS = 8  # each may hold tens of MiB
 
 
 async def serve(behaviour: Behaviour, host: str, port: int) -> None:

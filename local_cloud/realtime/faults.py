@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from local_cloud.realtime.events import Json, new_id
+from local_cloud.realtime.events import Json, Refused, error_event, new_id
 
 
 class _Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -124,8 +124,7 @@ def stall_mid_response(*, after_deltas: int = 1) -> Interject:
 def session_expired(after: str = "session.created") -> Interject:
     """End the session as OpenAI does at its maximum age."""
     message = "Your session hit the maximum duration of 60 minutes."
-    error: Json = {"type": "invalid_request_error", "code": "session_expired", "message": message, "param": None}
-    event = {"type": "error", "event_id": new_id("event"), "error": {**error, "event_id": None}}
+    event = error_event(Refused(message, "session_expired").error)
     return Interject(after=after, events=[event], then="close", close_code=1001, close_reason=message)
 
 

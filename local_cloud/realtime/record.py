@@ -125,7 +125,7 @@ class Connection:
 
     async def wait_ended(self, timeout: float = 5) -> int | None:
         """Return the close code once the connection is over."""
-        await self.wait_for(lambda: self.ended, timeout)
+        await self._wait_for(lambda: self.ended, timeout)
         return self.close_code
 
     async def wait_for(self, condition: Callable[[], bool], timeout: float = 5) -> None:
@@ -133,7 +133,13 @@ class Connection:
 
         Raises:
             TimeoutError: nothing did.
+            RuntimeError: nothing is recorded.
         """
+        if not self._keep:
+            raise RuntimeError("the simulator does not record")
+        await self._wait_for(condition, timeout)
+
+    async def _wait_for(self, condition: Callable[[], bool], timeout: float) -> None:
         async with asyncio.timeout(timeout):
             while not condition():
                 change = asyncio.get_running_loop().create_future()

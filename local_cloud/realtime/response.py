@@ -13,6 +13,7 @@ from math import ceil
 from local_cloud.realtime import voice
 from local_cloud.realtime.answers import Answer, CallFunction, Say
 from local_cloud.realtime.audio_formats import FORMATS
+from local_cloud.realtime.behaviour import Behaviour
 from local_cloud.realtime.conversation import ASSISTANT_MS_PER_TOKEN, CHARS_PER_TOKEN, Conversation, Entry
 from local_cloud.realtime.events import Json, new_id
 
@@ -30,8 +31,7 @@ class Response:
         config: the session as this response sees it, parameters of ``response.create`` included.
         input_usage: the input half of its usage.
         usage_factor: what its token counts are multiplied by; 1 is the truth.
-        pace: output per wall time, 1 being as fast as it plays; None is unlimited.
-        vary_order: send in random order what OpenAI's documentation leaves open.
+        behaviour: of the service.
         on_done: called after ``response.done``.
     """
 
@@ -45,8 +45,7 @@ class Response:
         metadata: Json | None,
         input_usage: Json,
         usage_factor: int,
-        pace: float | None,
-        vary_order: bool,
+        behaviour: Behaviour,
         on_done: Callable[["Response"], None],
     ) -> None:
         self.id = new_id("resp")
@@ -59,8 +58,7 @@ class Response:
         self._metadata = metadata
         self._input_usage = input_usage
         self._usage_factor = usage_factor
-        self._pace = pace
-        self._vary_order = vary_order
+        self._behaviour = behaviour
         self._on_done = on_done
         self._format = FORMATS[config["audio"]["output"]["format"]["type"]]
         self._output: list[Entry] = []
@@ -108,8 +106,7 @@ class Response:
         if self._open:
             self._close_item("completed" if status == "completed" else "incomplete")
         self.done = True
-        usage = self._usage()
-        self._send({"type": "response.done", "response": self._describe(status, details, usage)})
+        self._send({"type": "response.done", "response": self._describe(status, details, self._usage())})
         self._on_done(self)
 
     async def _speak(self, text: str) -> None:
@@ -125,8 +122,7 @@ class Response:
             delta = f" {spoken.text}" if self._said else spoken.text
             if not await self._may_go_on():
                 return
-            self._said.append(delta)
-            self._output_chars += len(delta)
+            self._note(delta)
             self._send_part("response.output_audio_transcript.delta", delta=delta)
             for at in range(0, len(spoken.audio), chunk_bytes):
                 if not await self._may_go_on():
@@ -144,8 +140,7 @@ class Response:
             if not await self._may_go_on():
                 return
             delta = f" {word}" if number else word
-            self._said.append(delta)
-            self._output_chars += len(delta)
+            self._note(delta)
             self.played_ms += _WORD_MS
             self._send_part("response.output_text.delta", delta=delta)
         self._close_item("completed")
@@ -158,19 +153,22 @@ class Response:
             if not await self._may_go_on():
                 return
             delta = call.arguments[at : at + 8]
-            self._said.append(delta)
-            self._output_chars += len(delta)
+            self._note(delta)
             self.played_ms += _WORD_MS
             self._send_output("response.function_call_arguments.delta", call_id=entry.body["call_id"], delta=delta)
         self._close_item("completed")
+
+    def _note(self, delta: str) -> None:
+        self._said.append(delta)
+        self._output_chars += len(delta)
 
     async def _may_go_on(self) -> bool:
         """Wait for the pace and the client; False once the response is done, if only because its tokens are used up."""
         await self._drained()
         delay = 0.0
-        if self._pace is not None:
+        if self._behaviour.pace is not None:
             now = asyncio.get_running_loop().time()
-            delay = self._started + self.played_ms / 1000 / self._pace - now
+            delay = self._started + self.played_ms / 1000 / self._behaviour.pace - now
         await asyncio.sleep(max(delay, 0))
         most = self._config["max_output_tokens"]
         if most != "inf" and sum(self._output_tokens()) >= most:
@@ -227,7 +225,7 @@ class Response:
         )
 
     def _in_any_order(self, *steps: Callable[[], None]) -> None:
-        for step in random.sample(steps, len(steps)) if self._vary_order else steps:
+        for step in random.sample(steps, len(steps)) if self._behaviour.vary_order else steps:
             step()
 
     def _send_output(self, event_type: str, **fields: object) -> None:

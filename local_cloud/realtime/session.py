@@ -191,8 +191,7 @@ class Session:
     def _expire(self) -> None:
         minutes = self._behaviour.session_seconds / 60
         message = f"Your session hit the maximum duration of {minutes:g} minutes."
-        error: Json = {"type": "invalid_request_error", "code": "session_expired", "message": message, "param": None}
-        self._link.send(error_event(error))
+        self._link.send(error_event(Refused(message, "session_expired").error))
         self._link.close(1001, message)
 
 

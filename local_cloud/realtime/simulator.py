@@ -192,7 +192,8 @@ class Simulator:
                         await _hear(socket, link, connection, session)
                     finally:
                         session.end()
-                        writer.cancel()
+                        if link.ended_with is None:  # else the writer is closing, and the client may answer
+                            writer.cancel()
         finally:
             self._links.discard(link)
             connection.end(*(link.ended_with or (socket.close_code, "")))

@@ -92,8 +92,7 @@ class Speaking:
             metadata=parameters.get("metadata"),
             input_usage=self._input_usage(context, config),
             usage_factor=self._usage_factor,
-            pace=self._behaviour.pace,
-            vary_order=self._behaviour.vary_order,
+            behaviour=self._behaviour,
             on_done=self._done,
         )
         self._running[response.id] = response

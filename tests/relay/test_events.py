@@ -157,8 +157,8 @@ def test_an_unknown_audio_format_counts_as_pcm(name: object, per_millisecond: in
     [
         b"", b"null", b"1", b'"text"', b"[]", b"{", b'{"type":"x"', b'{"a":1}{"a":1}', b'{"a":NaN}', b'{"a":Infinity}',
         b'{"a":-Infinity}', b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b'{"a":1,"\\u0061":2}', b'{"a":"\\ud800"}',
-        b'{"\\udc00":1}', b'{"a":18446744073709551616}', b'{"a":1e999}', b'\xef\xbb\xbf{"a":1}', b'{"a":"\xff"}',
-        b'{"a":"\xed\xa0\x80"}', b"{'a':1}", b'{"a":1,}', b'{"a":01}', b'{"a":"\n"}', b"\x00", b'{"a":1}\x00',
+        b'{"\\udc00":1}', b'{"a":18446744073709551616}', b'{"a":1e999}', b'\xef\xbb\xbf{"a":1}',
+        b"{'a':1}", b'{"a":1,}', b'{"a":01}', b'{"a":"\n"}', b"\x00", b'{"a":1}\x00',
         b'{"a":[' + b"1," * 65_536 + b"1]}", b'{"a":[' + b"[]," * 65_536 + b"1]}",
         b'{"a":' + b"[" * 33 + b"]" * 33 + b"}", b"[" * 200_000, b'{"a":' * 100_000,
     ],
@@ -168,6 +168,13 @@ def test_what_is_not_one_strict_json_object_is_an_invalid_event(frame: bytes) ->
     with pytest.raises(Refusal) as caught:
         decode_browser_event(frame)
     assert caught.value.code == "invalid_event"
+
+
+@pytest.mark.parametrize("frame", [b"\xff", b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\xc3'])
+def test_what_is_not_utf8_is_an_invalid_frame_that_closes_with_1007(frame: bytes) -> None:
+    with pytest.raises(Refusal) as caught:
+        decode_browser_event(frame)
+    assert (caught.value.code, caught.value.close) == ("invalid_frame", 1007)
 
 
 # --- the model's deltas ---

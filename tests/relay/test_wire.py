@@ -65,7 +65,7 @@ class Clock:
     """Stands in for the wire's event loop: time passes only when told to."""
 
     def __init__(self) -> None:
-        self.now = 1_000.0
+        self.now = asyncio.get_running_loop().time()
         self.timers: list[tuple[float, Callable[..., None], tuple[object, ...], asyncio.TimerHandle]] = []
 
     def time(self) -> float:
@@ -94,7 +94,7 @@ class Scene:
     """A wire between two fake ends, with everything it touches."""
 
     def __init__(self, *, lock: Lock | None = None, limits: Limits | None = None, speaks_airlock: bool = False) -> None:
-        self.browser, self.model, self.clock = FakeChannel(), FakeChannel(), Clock()
+        self.browser, self.model = FakeChannel(), FakeChannel()
         self.meter = Meter(PRICES["gpt-realtime-2.1"])
         self.endings: list[tuple[Ending, str | None]] = []
         self.wire = Wire(
@@ -105,6 +105,7 @@ class Scene:
             request_id="req_1",
             speaks_airlock=speaks_airlock,
         )
+        self.clock = Clock()
         self.wire._loop = self.clock  # type: ignore[assignment] # the two calls of the loop that the wire makes
         self.waiting: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -390,6 +391,34 @@ async def test_a_refusal_repeats_only_the_beginning_of_a_long_name() -> None:
     assert all(len(frame) < 1_000 for frame in scene.browser.sent)
 
 
+# --- pace ---
+
+
+async def test_messages_that_come_too_fast_end_the_session() -> None:
+    scene = Scene(limits=make_limits(max_messages_per_second=10)).connected()
+    for _ in range(20):
+        scene.say({"type": "input_audio_buffer.clear"})
+    assert scene.endings == []
+    scene.say({"type": "input_audio_buffer.clear"})
+    scene.say({"type": "input_audio_buffer.clear"})
+    assert scene.endings == [(Ending.POLICY, "rate_limited")]
+    assert len(scene.model.sent) == 20
+
+
+async def test_audio_that_runs_too_far_ahead_ends_the_session() -> None:
+    scene = Scene(limits=make_limits(audio_burst_seconds=1)).connected()
+    scene.browser.on_frame(append_frame(48_000))
+    scene.browser.on_frame(append_frame(48))
+    assert scene.endings == [(Ending.POLICY, "rate_limited")]
+    assert len(scene.model.sent) == 1
+
+
+async def test_a_frame_that_is_no_text_ends_the_session() -> None:
+    scene = Scene().connected()
+    scene.browser.on_frame(b'{"type":"\xff"}')
+    assert scene.endings == [(Ending.PROTOCOL_ERROR, "invalid_frame")]
+
+
 # --- activity ---
 
 
@@ -443,7 +472,7 @@ async def test_audio_beyond_its_budget_ends_the_session() -> None:
     scene.browser.on_frame(append_frame(2))
     assert scene.endings == [(Ending.BUDGET, None)]
     scene.browser.on_frame(append_frame(2))
-    assert len(scene.model.sent) == 2
+    assert len(scene.model.sent) == 1
     assert len(scene.endings) == 1
 
 
@@ -513,7 +542,7 @@ async def test_both_ends_may_stall_and_each_has_its_own_ten_seconds() -> None:
 async def test_a_browser_that_does_not_read_cannot_make_us_answer_without_bound() -> None:
     scene = Scene(speaks_airlock=True).connected()
     scene.browser.on_congestion(True)
-    for _ in range(100):
+    for _ in range(50):
         scene.say({"type": "airlock.ping"})
         scene.say({"type": "session.update", "session": {}})
     assert scene.browser.sent == []

@@ -1,0 +1,88 @@
+/** The microphone: asking for it, and the graph that turns it into frames. Touches no page element. */
+
+const WORKLET = new URL("./capture-worklet.js", import.meta.url);
+
+// `?raw=1` hands over the microphone as it is, for tests that compare what arrived with what was played into it.
+// Echo cancellation is what lets people talk over loudspeakers; without it the assistant interrupts itself.
+const PROCESSING = new URLSearchParams(globalThis.location?.search).get("raw") !== "1";
+
+/**
+ * Asks for the microphone. Never settles while the person ignores the browser's question.
+ *
+ * Returns `{stream, usedDefault}`; `usedDefault` is true if the chosen device is gone and the default one was taken.
+ */
+export async function askForMicrophone(deviceId) {
+  const audio = {
+    channelCount: 1,
+    echoCancellation: PROCESSING,
+    noiseSuppression: PROCESSING,
+    autoGainControl: PROCESSING,
+  };
+  if (deviceId) {
+    try {
+      const chosen = { ...audio, deviceId: { exact: deviceId } };
+      return { stream: await navigator.mediaDevices.getUserMedia({ audio: chosen }), usedDefault: false };
+    } catch (error) {
+      if (error.name !== "OverconstrainedError" && error.name !== "NotFoundError") throw error;
+    }
+  }
+  return { stream: await navigator.mediaDevices.getUserMedia({ audio }), usedDefault: Boolean(deviceId) };
+}
+
+/** Which row of the copy table a failed `askForMicrophone` is. */
+export function microphoneProblem(error) {
+  const problems = {
+    NotAllowedError: "denied",
+    NotFoundError: "no-microphone",
+    OverconstrainedError: "no-microphone",
+    NotReadableError: "busy-microphone",
+    AbortError: "busy-microphone",
+    SecurityError: "insecure",
+    TypeError: "old-browser",
+  };
+  return problems[error?.name] ?? "error";
+}
+
+export function cancelsEcho(stream) {
+  return stream.getAudioTracks()[0]?.getSettings().echoCancellation !== false;
+}
+
+export function stopTracks(stream) {
+  for (const track of stream?.getTracks() ?? []) {
+    track.onended = null;
+    track.stop();
+  }
+}
+
+/** The microphones that can be chosen. Before the first permission they have no names, and are left out. */
+export async function listMicrophones() {
+  const devices = await (navigator.mediaDevices?.enumerateDevices() ?? []);
+  return devices.filter((device) => device.kind === "audioinput" && device.label);
+}
+
+export function loadCapture(context) {
+  return context.audioWorklet.addModule(WORKLET);
+}
+
+/**
+ * Calls `onFrame({samples, level})` every 40 ms with 24 kHz PCM16, until the returned function is called.
+ *
+ * The context runs at the device's own rate: Firefox refuses a microphone in a context of another rate. The node is
+ * connected to nothing, so the microphone can never reach the loudspeaker.
+ */
+export function startCapture(context, stream, onFrame) {
+  const source = context.createMediaStreamSource(stream);
+  const node = new AudioWorkletNode(context, "capture", {
+    numberOfInputs: 1,
+    numberOfOutputs: 0,
+    channelCount: 1,
+    channelCountMode: "explicit",
+  });
+  node.port.onmessage = ({ data }) => onFrame(data);
+  source.connect(node);
+  return () => {
+    node.port.onmessage = null;
+    node.port.postMessage("stop");
+    source.disconnect();
+  };
+}

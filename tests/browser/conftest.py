@@ -1,0 +1,80 @@
+"""A running product, browsers with the microphone a test needs, and pages that must not complain."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
+
+from tests.browser.microphone_page import MicrophonePage
+from tests.browser.simulator import SimulatorHandle
+from tests.browser.speech import Speech, speak
+from tests.stack import Stack
+
+CHROMIUM = "/usr/bin/chromium"
+
+OpenPage = Callable[..., MicrophonePage]
+Launch = Callable[..., Browser]
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole product with a simulated model."""
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@pytest.fixture
+def simulator(stack: Stack) -> SimulatorHandle:
+    """The model's side."""
+    return SimulatorHandle(stack.simulator_url)
+
+
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    """The driver."""
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="package")
+def question(tmp_path_factory: pytest.TempPathFactory) -> Speech:
+    """One sentence, then silence."""
+    return speak(tmp_path_factory.mktemp("question"), "How long does one pass last, and how often can I use it?")
+
+
+@pytest.fixture
+def launch(playwright: Playwright) -> Iterator[Launch]:
+    """Start a browser: ``microphone`` is a file to speak, ``allowed`` whether the page may listen."""
+    with ExitStack() as browsers:
+
+        def start(microphone: Path | None = None, *, allowed: bool = True, device: bool = True) -> Browser:
+            arguments = ["--use-fake-device-for-media-stream"] if device else []
+            if allowed:
+                arguments.append("--use-fake-ui-for-media-stream")
+            if microphone:
+                # A missing file would be silence, without a word.
+                assert microphone.stat().st_size > 0
+                arguments.append(f"--use-file-for-fake-audio-capture={microphone}%noloop")
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+            browsers.callback(browser.close)
+            return browser
+
+        yield start
+
+
+@pytest.fixture
+def open_page(stack: Stack, launch: Launch) -> Iterator[OpenPage]:
+    """Open the page; at the end of the test nothing may have been complained of."""
+    pages: list[MicrophonePage] = []
+
+    def open_one(browser: Browser | None = None, query: str = "", **options: Any) -> MicrophonePage:
+        context = (browser or launch()).new_context(**options)
+        pages.append(MicrophonePage(context.new_page(), f"{stack.page_url}/{query}"))
+        return pages[-1]
+
+    yield open_one
+    for page in pages:
+        assert page.complaints() == []

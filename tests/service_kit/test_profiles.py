@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service_kit.profiles import CLIENT_EVENTS, Profile, ProfileLimits, ProfilesError, load_profiles, parse_profiles
+
+MINIMAL = '[profiles.p]\nmodel = "gpt-realtime-2.1"\n'
+
+
+def profile(text: str) -> Profile:
+    return parse_profiles(MINIMAL + text).profiles["p"]
+
+
+def test_defaults_are_strict() -> None:
+    strict = profile("")
+    assert strict.callers == ()
+    assert strict.open_fields == ()
+    assert strict.hide == ("instructions", "tools", "tool_choice", "prompt", "tracing")
+    assert set(strict.client_events) == CLIENT_EVENTS - {"output_audio_buffer.clear"}
+    assert strict.limits == ProfileLimits(
+        token_seconds=300,
+        max_session_seconds=600,
+        max_input_audio_seconds=600,
+        max_total_tokens=200_000,
+        max_cost_usd=None,
+        max_output_tokens=4_096,
+        max_message_bytes=1_048_576,
+        max_messages_per_second=100,
+        audio_burst_seconds=60,
+        idle_seconds=120,
+        max_refused_events_per_minute=20,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("opne_fields = []", "opne_fields"),
+        ('callers = ["everybody"]', "callers"),
+        ('callers = "anonymous"', "callers"),
+        ('open_fields = ["voice"]', "voice"),
+        ('open_fields = ["tracing"]', "tracing"),
+        ('open_fields = ["model"]', "model"),
+        ('hide = ["secrets"]', "secrets"),
+        ('client_events = ["session.delete"]', "session.delete"),
+        ('on_locked_field = "ignore"', "on_locked_field"),
+        ('[profiles.p.session]\nmodel = "other"', "model"),
+        ("[profiles.p.session]\ntemperature = 1", "temperature"),
+        ("[profiles.p.session.audio.output]\nvoice = 1", "audio.output.voice"),
+        ("[profiles.p.limits]\nmax_seconds = 1", "max_seconds"),
+        ('[profiles.p.limits]\nidle_seconds = "60"', "idle_seconds"),
+        ("[profiles.p.limits]\nidle_seconds = 60.0", "idle_seconds"),
+        ("[profiles.p.limits]\nidle_seconds = true", "idle_seconds"),
+        ('[profiles."Not a name"]\nmodel = "m"', "Not a name"),
+        ("[profile.q]", "profile"),
+    ],
+)
+def test_a_problem_is_named(text: str, named: str) -> None:
+    with pytest.raises(ProfilesError, match=named):
+        parse_profiles(MINIMAL + text)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("token_seconds", 10, 300),
+        ("max_session_seconds", 1, 3_600),
+        ("max_input_audio_seconds", 1, 3_600),
+        ("max_total_tokens", 1, 100_000_000),
+        ("max_output_tokens", 1, 4_096),
+        ("max_message_bytes", 1_024, 22_020_096),
+        ("max_messages_per_second", 1, 10_000),
+        ("audio_burst_seconds", 1, 3_600),
+        ("idle_seconds", 1, 3_600),
+        ("max_refused_events_per_minute", 1, 10_000),
+    ],
+)
+def test_limits_have_ranges(name: str, low: int, high: int) -> None:
+    for value in (low, high):
+        assert getattr(profile(f"[profiles.p.limits]\n{name} = {value}").limits, name) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(ProfilesError, match=name):
+            profile(f"[profiles.p.limits]\n{name} = {value}")
+
+
+@pytest.mark.parametrize("cost", ["0", "-1", "nan", "inf", "100001", '"2"'])
+def test_a_cost_cap_is_an_amount(cost: str) -> None:
+    with pytest.raises(ProfilesError, match="max_cost_usd"):
+        profile(f"[profiles.p.limits]\nmax_cost_usd = {cost}")
+
+
+@pytest.mark.parametrize("cost", ["2", "0.01"])
+def test_a_cost_cap_may_be_whole_dollars(cost: str) -> None:
+    assert profile(f"[profiles.p.limits]\nmax_cost_usd = {cost}").limits.max_cost_usd == float(cost)
+
+
+def test_a_cost_cap_needs_a_priced_model() -> None:
+    with pytest.raises(ProfilesError, match="no price for"):
+        parse_profiles('[profiles.p]\nmodel = "m"\n[profiles.p.limits]\nmax_cost_usd = 1')
+
+
+def test_every_problem_is_listed() -> None:
+    with pytest.raises(ProfilesError) as caught:
+        parse_profiles('[profiles.a]\nmodell = "m"\n[profiles.b]\nmodel = ""\nhide = ["x"]')
+    for named in ("profiles.a.modell", "profiles.a.model", "profiles.b.model", "profiles.b.hide"):
+        assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[profiles]", "profiles = 1", "[profiles.p", "profiles = []"])
+def test_a_file_without_profiles_is_refused(text: str) -> None:
+    with pytest.raises(ProfilesError):
+        parse_profiles(text)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_an_unreadable_file_is_a_problem_like_others(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "profiles.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ProfilesError):
+        load_profiles(path)
+
+
+LOCKED = """
+open_fields = ["audio.output.voice", "instructions"]
+[profiles.p.session]
+instructions = "i"
+[profiles.p.limits]
+max_output_tokens = 1000
+"""
+
+
+def test_lock_holds_type_model_and_the_token_cap() -> None:
+    lock = profile(LOCKED).lock()
+    assert lock.session == {
+        "type": "realtime",
+        "model": "gpt-realtime-2.1",
+        "instructions": "i",
+        "max_output_tokens": 1_000,
+    }
+    assert lock.open_fields == {"audio.output.voice", "instructions"}
+
+
+@pytest.mark.parametrize(("asked", "locked"), [(10, 10), (1_000, 1_000), (2_000, 1_000), ("inf", 1_000)])
+def test_a_session_s_output_tokens_are_lowered_to_the_limit(asked: object, locked: int) -> None:
+    assert profile(LOCKED).lock({"max_output_tokens": asked}).session["max_output_tokens"] == locked
+
+
+def test_what_a_trusted_session_sets_is_closed() -> None:
+    lock = profile(LOCKED).lock({"model": "other", "instructions": "theirs"})
+    assert lock.model == "other"
+    assert lock.session["instructions"] == "theirs"
+    assert lock.open_fields == {"audio.output.voice"}
+
+
+def test_a_trusted_session_closes_a_field_inside_an_open_branch() -> None:
+    opened = profile('open_fields = ["audio"]')
+    lock = opened.lock({"audio": {"output": {"voice": "marin"}}})
+    assert "audio" not in lock.open_fields
+
+
+def test_a_transcription_session_has_no_output_tokens() -> None:
+    lock = profile('[profiles.p.session]\ntype = "transcription"').lock()
+    assert lock.session == {"type": "transcription", "model": "gpt-realtime-2.1"}

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service_kit.settings import ServiceSettings, load_settings
+from tests.examples import KEY, OTHER_KEY
+
+CANARY = "canary-0123456789-canary-0123456789"
+GOOD = {
+    "REDIS_URL": f"rediss://:{CANARY}@redis.example.com:6380/0",
+    "TOKEN_SIGNING_KEYS": f"{KEY}, {OTHER_KEY}",
+    "PSEUDONYM_KEY": KEY,
+    "ALLOWED_ORIGINS": "https://voice.example.com",
+}
+
+
+def load(environment: pytest.MonkeyPatch, **variables: str) -> ServiceSettings:
+    for name, value in (GOOD | variables).items():
+        environment.setenv(name, value)
+    return load_settings(ServiceSettings)
+
+
+def refuse(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **variables: str) -> str:
+    """What is printed when these variables are refused."""
+    with pytest.raises(SystemExit) as caught:
+        load(environment, **variables)
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert CANARY not in printed
+    return printed
+
+
+def test_production_starts_with_good_values(bare_environment: pytest.MonkeyPatch) -> None:
+    settings = load(bare_environment, AIRLOCK_ENV="production")
+    assert settings.signing_keys == (KEY, OTHER_KEY)
+    assert settings.allowed_origins == ("https://voice.example.com",)
+
+
+def test_settings_print_no_secret(bare_environment: pytest.MonkeyPatch) -> None:
+    settings = load(bare_environment)
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert KEY not in text
+        assert CANARY not in text
+
+
+def test_development_allows_the_page_s_own_address(bare_environment: pytest.MonkeyPatch) -> None:
+    settings = load(bare_environment, ALLOWED_ORIGINS="")
+    assert settings.allowed_origins == ("http://localhost:8080", "http://127.0.0.1:8080")
+
+
+def test_env_file_is_read(bare_environment: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("SOMEBODY_ELSES=1\nDRAIN_SECONDS=7\n")
+    assert load(bare_environment).drain_seconds == 7
+
+
+def test_every_problem_is_reported_at_once(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in GOOD:
+        bare_environment.delenv(name, raising=False)
+    bare_environment.setenv("PORT", "no port")
+    bare_environment.setenv("DRAIN_SECONDS", "1")
+    with pytest.raises(SystemExit):
+        load_settings(ServiceSettings)
+    printed = capsys.readouterr().err
+    for name in ("REDIS_URL: is required", "TOKEN_SIGNING_KEYS: is required", "PSEUDONYM_KEY", "PORT", "DRAIN_SECONDS"):
+        assert name in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AIRLOCK_ENV", CANARY),
+        ("PORT", "65536"),
+        ("REDIS_URL", f"http://{CANARY}"),
+        ("TOKEN_SIGNING_KEYS", CANARY[:31]),
+        ("TOKEN_SIGNING_KEYS", f"{KEY},short"),
+        ("TOKEN_SIGNING_KEYS", ","),
+        ("PSEUDONYM_KEY", "short"),
+        ("ALLOWED_ORIGINS", "*"),
+        ("ALLOWED_ORIGINS", "null"),
+        ("ALLOWED_ORIGINS", "https://*.example.com"),
+        ("ALLOWED_ORIGINS", "https://example.com/"),
+        ("ALLOWED_ORIGINS", "https://example.com/path"),
+        ("ALLOWED_ORIGINS", "example.com"),
+        ("ALLOWED_ORIGINS", "ftp://example.com"),
+        ("TRUSTED_EDGE", "10.0.0.1/8"),
+        ("TRUSTED_EDGE", "everywhere"),
+        ("DRAIN_SECONDS", "3"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_wrong_value_is_refused(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    assert f"{name}: " in refuse(bare_environment, capsys, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDIS_URL", "redis://redis.example.com:6379"),
+        ("TOKEN_SIGNING_KEYS", f"change-me-{KEY}"),
+        ("PSEUDONYM_KEY", f"change-me-{KEY}"),
+        ("ALLOWED_ORIGINS", "http://voice.example.com"),
+        ("ALLOWED_ORIGINS", ""),
+        ("LOG_LEVEL", "DEBUG"),
+    ],
+)
+def test_production_refuses_what_development_accepts(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    load(bare_environment, **{name: value})
+    assert f"{name}: " in refuse(bare_environment, capsys, AIRLOCK_ENV="production", **{name: value})

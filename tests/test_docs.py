@@ -1,0 +1,51 @@
+"""The documents say what the code does: codes, settings, links, and the tests that SECURITY.md names."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from relay.settings import RelaySettings
+from scripts.print_errors import errors_page
+from token_service.settings import TokenServiceSettings
+
+ROOT = Path(__file__).parent.parent
+LAUNCHER_ONLY = {"AIRLOCK_PAGE_PORT", "AIRLOCK_RELAY_PORT"}
+
+
+def test_errors_page_is_the_error_table() -> None:
+    assert (ROOT / "docs/errors.md").read_text(encoding="utf-8") == errors_page()
+
+
+def test_env_example_lists_exactly_the_settings() -> None:
+    listed = set(re.findall(r"^# ([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.M))
+    fields = TokenServiceSettings.model_fields.keys() | RelaySettings.model_fields.keys()
+    assert listed == {name.upper() for name in fields} | LAUNCHER_ONLY
+
+
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    named = set(
+        re.findall(r"`((?:relay|service_kit|token_service|scripts)/[a-z_/]+\.py)`", (ROOT / "README.md").read_text())
+    )
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+def test_every_test_that_security_md_names_exists() -> None:
+    """Tests are named as ``tests/path.py::test_name`` (Python) or ``tests/path.test.mjs`` (page)."""
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
+    assert len(named) >= 20
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not (ROOT / path).is_file() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ]
+    assert missing == []
