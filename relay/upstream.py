@@ -68,6 +68,7 @@ class Upstream:
                     headers=headers,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                     autoclose=False,
+                    autoping=False,
                     heartbeat=HEARTBEAT_SECONDS,
                     max_msg_size=MAX_MODEL_MESSAGE_BYTES,
                     decode_text=False,
