@@ -37,7 +37,8 @@ def test_a_spoken_turn_as_shipped(
     assert correlation(page.heard(), sent) > 0.9999
 
     you, assistant = page.turns()
-    assert you.startswith("You (") and you.endswith("seconds of speech)")
+    assert you.startswith("You (")
+    assert you.endswith("seconds of speech)")
     assert assistant.startswith("Assistant I heard")
     page.press("End")
 
