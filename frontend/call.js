@@ -329,6 +329,7 @@ export class Call {
     clearTimeout(this.overdue);
     this.socket?.close();
     this.playback?.flush();
+    this.transcript.close();
     this.deadline = this.socket = this.heartbeat = this.conversation = null;
   }
 
