@@ -105,6 +105,7 @@ def plan_services(
         service("relay", "relay", relay_port),
     ]
     if simulator_port is not None:
-        listen = ("--host", "127.0.0.1", "--port", str(simulator_port))
+        # Nobody looks at what it recorded, and the page says that nothing is kept.
+        listen = ("--host", "127.0.0.1", "--port", str(simulator_port), "--no-record")
         services.insert(0, service("simulator", "local_cloud.realtime", simulator_port, *listen, ready="/"))
     return services

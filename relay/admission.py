@@ -51,6 +51,14 @@ class Ticket:
     speaks_airlock: bool
 
 
+class Expired(Refusal):
+    """The token is genuine and its time is over: told so that the client can read it, after the upgrade if need be."""
+
+    def __init__(self, *, by_subprotocol: bool) -> None:
+        super().__init__("token_expired")
+        self.by_subprotocol = by_subprotocol
+
+
 def admit(
     headers: CIMultiDictProxy[str],
     query: MultiMapping[str],
@@ -59,7 +67,7 @@ def admit(
     codec: SessionTokenCodec,
     now: float,
 ) -> Ticket:
-    """Judge a handshake. Raises Refusal."""
+    """Judge a handshake. Raises Refusal, which is Expired for a token of ours whose time is over."""
     origin = _origin(headers, allowed_origins)
     _require_upgrade(headers)
     target = _target(query)
@@ -72,7 +80,7 @@ def admit(
     except InvalidToken as error:
         raise Refusal("invalid_token") from error
     except TokenExpired as error:
-        raise Refusal("token_expired") from error
+        raise Expired(by_subprotocol=by_subprotocol) from error
     return Ticket(
         keys=TokenKeys.of(token.secret),
         expires_at=token.expires_at,
@@ -114,7 +122,7 @@ def _require_upgrade(headers: CIMultiDictProxy[str]) -> None:
 def _target(query: MultiMapping[str]) -> str | None:
     """What the client wants to talk to; everything else in the query is ignored and never forwarded."""
     for name, value in query.items():
-        if name.lower() in _CREDENTIAL_PARAMETERS or value.startswith(TOKEN_PREFIX):
+        if name.lower() in _CREDENTIAL_PARAMETERS or name.startswith(TOKEN_PREFIX) or value.startswith(TOKEN_PREFIX):
             raise Refusal(
                 "invalid_request",
                 param=name.lower() if name.lower() in _CREDENTIAL_PARAMETERS else None,
@@ -127,6 +135,8 @@ def _target(query: MultiMapping[str]) -> str | None:
     named = [*query.getall("model", ()), *query.getall("deployment", ())]
     if len(named) > 1:
         raise Refusal("invalid_request", param="model", message="Name the model once.")
+    if named and any("\ud800" <= char <= "\udfff" for char in named[0]):  # bytes that were not UTF-8
+        raise Refusal("invalid_request", param="model", message="The model's name is not valid text.")
     return named[0] if named else None
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final
 
 import aiohttp
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType, hdrs, web
 
 from relay.channel import ChannelEnd, How
 from service_kit.errors import close_reason
@@ -155,6 +155,9 @@ async def accept(
         writer_limit=sys.maxsize,
         decode_text=False,
     )
+    if subprotocol:
+        # aiohttp looks for it in the first Sec-WebSocket-Protocol line alone; a client may send several.
+        socket.headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = subprotocol
     await socket.prepare(request)
     if request.transport is None:
         raise ConnectionResetError

@@ -10,11 +10,11 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from relay.admission import admit
+from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
 from relay.redemption import Redemptions
-from relay.session import Relay, run_session
+from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings
 from relay.upstream import Upstream, open_client
 from service_kit import redis_client
@@ -91,6 +91,8 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             request_id=request[REQUEST_ID],
             address=app[RELAY].pseudonyms.of("", address),
         )
+        if isinstance(refusal, Expired) and refusal.by_subprotocol:
+            return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL)
         raise
     return await run_session(request, ticket, app[RELAY], address)
 

@@ -15,6 +15,7 @@ MAX_EVENT_ID_CHARS: Final = 512
 
 _APPEND_HEAD: Final = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL: Final = b'"}'
+_SHORTEST_APPEND: Final = len(_APPEND_HEAD) + len(_APPEND_TAIL)
 _BYTES_PER_MILLISECOND: Final = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
 
 encode: Final = msgspec.json.Encoder().encode
@@ -58,7 +59,8 @@ def canonical_append(frame: bytes, sample_bytes: int) -> int | None:
 
     Exact head, valid base64, exact tail: no JSON parser can read anything else in it, so it may be forwarded as it is.
     """
-    if not (frame.startswith(_APPEND_HEAD) and frame.endswith(_APPEND_TAIL)):
+    # The length keeps head and tail from sharing a quote.
+    if len(frame) < _SHORTEST_APPEND or not (frame.startswith(_APPEND_HEAD) and frame.endswith(_APPEND_TAIL)):
         return None
     try:
         return audio_bytes(memoryview(frame)[len(_APPEND_HEAD) : -len(_APPEND_TAIL)], sample_bytes)
@@ -67,10 +69,15 @@ def canonical_append(frame: bytes, sample_bytes: int) -> int | None:
 
 
 def decode_browser_event(frame: bytes) -> dict[str, Any]:
-    """One event of a browser, by the strict reading. Raises Refusal (``invalid_event``)."""
+    """One event of a browser, by the strict reading.
+
+    Raises Refusal: ``invalid_frame`` where it is not UTF-8, which ends the session (RFC 6455 §8.1), ``invalid_event``.
+    """
     try:
         event = strict_json.decode(frame)
     except strict_json.InvalidJson as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            raise Refusal("invalid_frame", close=1007) from error
         raise Refusal("invalid_event") from error
     if not isinstance(event, dict):
         raise Refusal("invalid_event")
@@ -105,6 +112,9 @@ class _ArgumentsDelta(_Delta, tag="response.function_call_arguments.delta", gc=F
     call_id: str = ""
 
 
+_NOT_AN_EVENT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not JSON, not UTF-8, or nested too deep."""
+
 _decode_delta: Final = msgspec.json.Decoder(_AudioDelta | _TranscriptDelta | _TextDelta | _ArgumentsDelta).decode
 
 
@@ -112,7 +122,7 @@ def model_delta(frame: bytes) -> int | None:
     """How much audio a streaming event of the model carries, in bytes (0 for text), or None if it is another event."""
     try:
         delta = _decode_delta(frame)
-    except msgspec.DecodeError:
+    except _NOT_AN_EVENT:
         return None
     content = memoryview(delta.delta)
     if content[:1].tobytes() != b'"':
@@ -120,13 +130,13 @@ def model_delta(frame: bytes) -> int | None:
     if not isinstance(delta, _AudioDelta):
         return 0
     base64_chars = len(content) - 2
-    return base64_chars // 4 * 3 - content[-3:-1].tobytes().count(b"=")
+    return max(0, base64_chars // 4 * 3 - content[-3:-1].tobytes().count(b"="))
 
 
 def decode_model_event(frame: bytes) -> dict[str, Any] | None:
     """One event of the model; None for what is no event at all."""
     try:
         event = msgspec.json.decode(frame)
-    except (msgspec.DecodeError, RecursionError):
+    except _NOT_AN_EVENT:
         return None
     return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None

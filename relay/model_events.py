@@ -45,26 +45,25 @@ def show_to_browser(event: Mapping[str, Any], lock: Lock) -> dict[str, Any] | No
     event_type = event["type"]
     if event_type in _NOT_SHOWN or event_type == "session.created":
         return None  # the one session.created is sent when the lock is confirmed
-    if event_type in ("session.updated", "transcription_session.updated") and isinstance(event.get("session"), dict):
-        return {**event, "session": show_session(event["session"], lock)}
-    shown = _without(event, {path for path in lock.hide if "." not in path})
-    if event_type == "error":
-        shown["error"] = show_error(event.get("error"))
-    elif event_type == "conversation.item.input_audio_transcription.failed":
+    shown = _without(event, lock.hide)
+    if event_type == "conversation.item.input_audio_transcription.failed":
         shown["error"] = {
             key: value
             for key, value in show_error(event.get("error")).items()
             if key != "event_id" and value is not None
         }
-    elif isinstance(details := _status_details(event), dict) and "error" in details:
+    elif event_type == "error" or event.get("error") is not None:
+        shown["error"] = show_error(event.get("error"))
+    details = _status_details(shown)
+    if details is not None and "error" in details:
         error = show_error(details["error"])
-        shown["response"]["status_details"]["error"] = {key: error[key] for key in ("type", "code", "message")}
+        details["error"] = {key: error[key] for key in ("type", "code", "message")}
     return shown
 
 
 def show_session(session: Mapping[str, Any], lock: Lock) -> dict[str, Any]:
     """A session object without what the lock hides."""
-    return _without(scrub(session, lock.hide), {path for path in lock.hide if "." not in path})
+    return _without(session, lock.hide)
 
 
 def show_error(error: object) -> dict[str, Any]:
@@ -93,12 +92,15 @@ def _status_details(event: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _without(value: Mapping[str, Any], hidden: Collection[str]) -> dict[str, Any]:
-    """A copy without the hidden keys at any depth. A client's own ``metadata`` is its own."""
+def _without(value: Mapping[str, Any], hide: Collection[str]) -> dict[str, Any]:
+    """A copy without the hidden paths at any depth. A client's own ``metadata`` is its own."""
+    names = {path for path in hide if "." not in path}
+    dotted = [path for path in hide if "." in path]
 
     def walk(node: Any) -> Any:
         if isinstance(node, Mapping):
-            return {key: item if key == "metadata" else walk(item) for key, item in node.items() if key not in hidden}
+            kept = scrub(node, dotted) if dotted else node
+            return {key: item if key == "metadata" else walk(item) for key, item in kept.items() if key not in names}
         if isinstance(node, list):
             return [walk(item) for item in node]
         return node

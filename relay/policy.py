@@ -6,6 +6,7 @@ lock"). Pure, but that an accepted event is noted in the conversation it belongs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -146,6 +147,8 @@ class _Response(_Part):
 
 
 _RESPONSE_FIELDS: Final = frozenset(_Response.__struct_fields__)
+_AT: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
+_MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
 
 
 def judge_browser_event(
@@ -182,10 +185,14 @@ def _judge(event: dict[str, Any], lock: Lock, limits: Limits, conversation: Conv
         case _Append(audio=audio):
             return Forward(rebuilt, _audio(audio, conversation, "audio"))
         case _CreateItem(item=item):
-            rebuilt["item"], heard = _item(item, conversation, "item")
+            answered: set[str] = set()
+            rebuilt["item"], heard = _item(item, conversation, "item", answered)
+            conversation.open_calls -= answered
             return Forward(rebuilt, heard)
         case _CreateResponse(response=dict(response)):
             rebuilt["response"], heard = _response(response, lock, limits, conversation)
+            if rebuilt["response"].get("conversation") == "none":
+                rebuilt["event_id"] = conversation.asked_out_of_band(rebuilt.get("event_id"))
             if not rebuilt["response"]:
                 del rebuilt["response"]
             return Forward(rebuilt, heard)
@@ -205,13 +212,12 @@ def narrow_session(session: Mapping[str, Any], lock: Lock, limits: Limits) -> di
 def _open_leaves(
     leaves: Mapping[str, Any], unknown: list[str], lock: Lock, limits: Limits, prefix: str
 ) -> dict[str, Any]:
-    locked = [path for path in leaves if not is_open(path, lock.open_fields)] + unknown
-    if locked and lock.on_locked_field == "refuse":
-        raise Refusal("field_locked", param=f"{prefix}.{locked[0]}")
+    open_leaves = {path: value for path, value in leaves.items() if is_open(path, lock.open_fields)}
+    if lock.on_locked_field == "refuse":
+        for path in (*(path for path in leaves if path not in open_leaves), *unknown):
+            raise Refusal("field_locked", param=f"{prefix}.{path}")
     kept: dict[str, Any] = {}
-    for path, value in leaves.items():
-        if path in locked:
-            continue
+    for path, value in open_leaves.items():
         try:
             kept[path] = rebuild(path, value, client=True)
         except InvalidField as error:
@@ -230,25 +236,28 @@ def _response(
     rebuilt: dict[str, Any] = msgspec.to_builtins(shaped)
     rebuilt |= unflatten(_open_leaves(leaves, unknown, lock, limits, "response"))
     heard = 0
+    answered: set[str] = set()
     if shaped.max_output_tokens is not UNSET:
         rebuilt["max_output_tokens"] = _at_most(shaped.max_output_tokens, limits.max_output_tokens)
     if shaped.input is not UNSET:
         rebuilt["input"] = []
         for index, item in enumerate(shaped.input):
-            item_rebuilt, item_heard = _item(item, conversation, f"response.input[{index}]", may_refer=True)
+            item_rebuilt, item_heard = _item(item, conversation, f"response.input[{index}]", answered, may_refer=True)
             rebuilt["input"].append(item_rebuilt)
             heard += item_heard
-    if shaped.conversation == "none":
-        if conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
-            raise Refusal("response_limit")
-        conversation.asked_out_of_band()
+    if shaped.conversation == "none" and conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
+        raise Refusal("response_limit")
+    conversation.open_calls -= answered
     return rebuilt, heard
 
 
 def _item(
-    item: dict[str, Any], conversation: Conversation, path: str, *, may_refer: bool = False
+    item: dict[str, Any], conversation: Conversation, path: str, answered: set[str], *, may_refer: bool = False
 ) -> tuple[dict[str, Any], int]:
-    """An item a browser may add, rebuilt, and the audio bytes in it."""
+    """An item a browser may add, rebuilt, and the audio bytes in it.
+
+    Calls that it answers go to ``answered``: they count as answered once the whole event was accepted.
+    """
     match item.get("type"):
         case "message":
             if item.get("role") != "user":
@@ -262,9 +271,9 @@ def _item(
             return msgspec.to_builtins(message), heard
         case "function_call_output":
             output = _shape(item, _FunctionCallOutput, f"{path}.")
-            if output.call_id not in conversation.open_calls:
+            if output.call_id not in conversation.open_calls or output.call_id in answered:
                 raise Refusal("event_not_allowed", param=f"{path}.call_id")
-            conversation.open_calls.discard(output.call_id)
+            answered.add(output.call_id)
             return msgspec.to_builtins(output), 0
         case "item_reference" if may_refer:
             return msgspec.to_builtins(_shape(item, _ItemReference, f"{path}.")), 0
@@ -283,12 +292,17 @@ def _shape(value: object, type_: Any, prefix: str) -> Any:
     try:
         return msgspec.convert(value, type=type_)
     except msgspec.ValidationError as error:
-        # msgspec ends its message with the place, such as "... - at `$.item_id`"; a missing field is named before it.
-        _, _, place = str(error).rpartition("`$")
-        field = place.rstrip("`").lstrip(".")
-        if "missing required field" in str(error):
-            field = ".".join(filter(None, [field, str(error).split("`")[1]]))
-        raise Refusal("invalid_event", param=(prefix + field) or None) from error
+        raise Refusal("invalid_event", param=(prefix + _place(str(error))).rstrip(".") or None) from error
+
+
+def _place(complaint: str) -> str:
+    """The field that msgspec complains about, such as ``content[0].text``.
+
+    The place ends its text, and a missing field begins it; what is between may quote the value.
+    """
+    place = _AT.search(complaint)
+    missing = _MISSING.match(complaint)
+    return ".".join(filter(None, [place and place[1].lstrip("."), missing and missing[1]]))
 
 
 def _refuse_unknown(event: Mapping[str, Any], shaped: Struct) -> None:

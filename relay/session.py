@@ -79,13 +79,13 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
         )
         if not ticket.by_subprotocol:
             raise
-        return await _refuse_by_close(request, ticket, refusal)
+        return await refuse_by_close(request, refusal, ticket.subprotocol)
 
 
-async def _refuse_by_close(request: web.Request, ticket: Ticket, refusal: Refusal) -> web.StreamResponse:
+async def refuse_by_close(request: web.Request, refusal: Refusal, subprotocol: str | None) -> web.StreamResponse:
     """Say no to a client that cannot read a failed upgrade: upgrade, one ``error`` event, close."""
     try:
-        socket, channel = await accept(request, subprotocol=ticket.subprotocol, max_message_bytes=1024)
+        socket, channel = await accept(request, subprotocol=subprotocol, max_message_bytes=1024)
     except ConnectionError:
         return web.Response()
     async with channel:

@@ -118,15 +118,15 @@ def _retry_after(error: aiohttp.WSServerHandshakeError) -> float:
 
 
 def open_client(user_agent: str) -> aiohttp.ClientSession:
-    """The one HTTP client of the process: one connection pool, one TLS context, no cookies, no redirects."""
+    """The one HTTP client of the process: one pool, one TLS context; no cookies, no redirects, no second try."""
 
     async def refuse_redirect(*_: Any) -> None:
         raise aiohttp.ClientError("redirects are off")
 
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(refuse_redirect)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+    client = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent},
         timeout=aiohttp.ClientTimeout(total=None),
@@ -134,3 +134,6 @@ def open_client(user_agent: str) -> aiohttp.ClientSession:
         trust_env=False,
         ws_response_class=UpstreamSocket,
     )
+    # aiohttp dials once more, unasked, when the connection breaks before an answer; one dial per client's try is ours.
+    client._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
+    return client

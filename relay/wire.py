@@ -156,7 +156,10 @@ class Wire:
                 event, lock=self._claims.lock, limits=self._claims.limits, conversation=conversation
             )
         except Refusal as refusal:
-            self._refused(refusal)
+            if refusal.code == "invalid_frame":
+                self._end(Ending.PROTOCOL_ERROR, refusal)
+            else:
+                self._refused(refusal)
             return
         self.last_activity = now
         if isinstance(verdict, ShowSession):

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from service_kit.errors import Refusal
+from service_kit.masked_frames import MaskedFrames
 from service_kit.settings import fail
 from service_kit.web import CODE_BY_STATUS, new_request_id, refusal_response
 
@@ -40,6 +41,10 @@ class _Connection(web.RequestHandler):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """Read WebSocket frames from here on, and refuse those that a client did not mask."""
+        super().set_parser(MaskedFrames(parser), data_received_cb)  # type: ignore[arg-type] # asks for no more than that
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.headers_complete()

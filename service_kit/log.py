@@ -7,6 +7,7 @@ code and their exception's type, never their text: aiohttp, for one, logs a reje
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -66,6 +67,9 @@ ALLOWED_KEYS: Final = frozenset(
 )
 
 
+_FIELD_NAME: Final = re.compile(r"[\w.\[\]-]*", re.ASCII)
+
+
 def where(error: BaseException) -> str:
     """The place an exception was raised, as ``file:line``: what a log may say of it beside its type."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -73,7 +77,10 @@ def where(error: BaseException) -> str:
 
 
 def _keep_allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: _cut(value) for key, value in fields.items() if key in ALLOWED_KEYS}
+    kept = {key: _cut(value) for key, value in fields.items() if key in ALLOWED_KEYS}
+    if not _FIELD_NAME.fullmatch(str(kept.get("param") or "")):
+        kept["param"] = "(no name of a field)"  # an unknown key that the client made up can hold anything
+    return kept
 
 
 def _cut(value: object) -> object:

@@ -144,7 +144,11 @@ def fail(problems: Iterable[str]) -> NoReturn:
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    return f"{str(location[0]).upper()}: " if location else ""
+    """The variable, and the place within it where it holds a list of objects."""
+    if not location:
+        return ""
+    variable, *place = map(str, location)
+    return f"{variable.upper()}: " + (f"{'.'.join(place)}: " if place else "")
 
 
 def _reason(item: Any) -> str:

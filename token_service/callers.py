@@ -23,12 +23,12 @@ class CallerKey(BaseModel):
     The key itself is not here, only its SHA-256 in hexadecimal. A ceiling that is not given is the profile's limit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     sha256: SecretStr
     tenant: Annotated[str, Field(min_length=1, max_length=64)]
-    profiles: Annotated[tuple[ProfileName, ...], Field(min_length=1)]
+    profiles: Annotated[tuple[ProfileName, ...], Field(min_length=1, strict=False)]
     max_session_seconds: Annotated[int, Field(ge=1, le=3_600)] | None = None
     max_input_audio_seconds: Annotated[int, Field(ge=1, le=3_600)] | None = None
     max_total_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None

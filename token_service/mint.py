@@ -47,15 +47,12 @@ def decide_claims(
     options = request.airlock or AirlockOptions()
     if caller.key is None:
         _refuse_trusted_options(options)
-    name = options.profile or _default_profile(caller)
+    name = _default_profile(caller) if options.profile is None else options.profile
     profile = _allowed_profile(name, caller, profiles)
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
     lock = _lock(request.session, caller, profile)
     limits = _limits(options, caller, profile)
-    if limits.max_cost_usd is not None and lock.model not in PRICES:
-        raise Refusal(
-            "invalid_request", param="session.model", message="session.model: has no price, and the cost is limited."
-        )
+    _refuse_a_cost_that_cannot_be_counted(lock, limits, options)
     return Claims(
         subject=options.subject or caller.subject,
         tenant=caller.tenant,
@@ -135,6 +132,14 @@ def _lock_with_open_fields(session: Mapping[str, object], profile: Profile) -> L
         filled[path] = rebuild(path, value, client=True)
     lock = profile.lock(check_session(merge(profile.session, unflatten(filled))))
     return msgspec.structs.replace(lock, open_fields=profile.lock().open_fields)
+
+
+def _refuse_a_cost_that_cannot_be_counted(lock: Lock, limits: Limits, options: AirlockOptions) -> None:
+    if limits.max_cost_usd is not None and lock.model not in PRICES:
+        param = "session.model" if options.max_cost_usd is None else "airlock.max_cost_usd"
+        raise Refusal(
+            "invalid_request", param=param, message=f"{param}: the model has no price, so its cost cannot be limited."
+        )
 
 
 def _limits(options: AirlockOptions, caller: Caller, profile: Profile) -> Limits:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -70,17 +71,17 @@ def page_headers(relay_origin: str) -> dict[str, str]:
 
 
 def add_page(app: web.Application, files: Mapping[str, PageFile], headers: Mapping[str, str]) -> None:
-    """Serve the files. The page itself is never kept by a browser; its parts are kept but asked about each time."""
+    """Serve the files with these headers."""
+    for path, file in files.items():
+        app.router.add_get(path, partial(_answer, file, headers))
 
-    async def serve_file(request: web.Request) -> web.Response:
-        file = files[request.match_info.route.resource.canonical if request.match_info.route.resource else "/"]
-        if any(etag.value == file.etag for etag in request.if_none_match or ()):
-            response = web.Response(status=304, headers=headers)
-        else:
-            response = web.Response(body=file.content, content_type=file.mime_type, charset="utf-8", headers=headers)
-        response.etag = file.etag
-        response.headers[hdrs.CACHE_CONTROL] = "no-store" if file.mime_type == "text/html" else "no-cache"
-        return response
 
-    for path in files:
-        app.router.add_get(path, serve_file)
+async def _answer(file: PageFile, headers: Mapping[str, str], request: web.Request) -> web.Response:
+    """The page itself is never kept by a browser; its parts are, and asked about each time."""
+    if any(etag.value == file.etag for etag in request.if_none_match or ()):
+        response = web.Response(status=304, headers=headers)
+    else:
+        response = web.Response(body=file.content, content_type=file.mime_type, charset="utf-8", headers=headers)
+    response.etag = file.etag
+    response.headers[hdrs.CACHE_CONTROL] = "no-store" if file.mime_type == "text/html" else "no-cache"
+    return response

@@ -9,6 +9,10 @@ wrong on request. In a test::
         connection = await simulator.connection()
         update = await connection.wait_received("session.update")
 
+Plain words steer it: "call <tool>" and "count to twenty" in a typed message (see `answers`). Its limits: it recognises
+no speech, so a transcript of the user tells only how long they spoke; it ignores the output speed and
+runs no MCP tools.
+
 From a shell: ``python -m local_cloud.realtime --port 9000``; `control` documents its HTTP control API.
 """
 

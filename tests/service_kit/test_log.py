@@ -50,6 +50,18 @@ def test_a_value_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None
     assert line["event"] == "mint.denied"
 
 
+def test_a_param_that_is_no_field_name_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("token_service", "INFO")
+    for param in ("session.audio.input", "response.input[0].content", None, f"session.{CANARY} of theirs"):
+        structlog.get_logger().info("mint.denied", param=param)
+    assert [line["param"] for line in lines(capsys)] == [
+        "session.audio.input",
+        "response.input[0].content",
+        None,
+        "(no name of a field)",
+    ]
+
+
 def test_long_values_are_cut_and_strings_in_objects_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("token_service", "INFO")
     structlog.get_logger().info("session.end", param="p" * 10_000, tokens={"input": 3, "nested": {"text": CANARY}})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from service_kit.settings import ServiceSettings, load_settings
@@ -48,9 +50,8 @@ def test_development_allows_the_page_s_own_address(bare_environment: pytest.Monk
     assert settings.allowed_origins == ("http://localhost:8080", "http://127.0.0.1:8080")
 
 
-def test_env_file_is_read(bare_environment: pytest.MonkeyPatch, tmp_path: object) -> None:
-    with open(".env", "w") as file:  # noqa: PTH123 - the working directory is the point
-        file.write("MAX=1\nDRAIN_SECONDS=7\n")
+def test_env_file_is_read(bare_environment: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("SOMEBODY_ELSES=1\nDRAIN_SECONDS=7\n")
     assert load(bare_environment).drain_seconds == 7
 
 

@@ -261,6 +261,25 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
     assert code_of(answer) == "request_timeout"
 
 
+async def test_a_client_that_leaves_in_the_middle_of_a_body_is_no_fault_of_ours() -> None:
+    outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def reading(request: web.Request) -> web.Response:
+        try:
+            await read_json(request)
+        except Refusal as refusal:
+            outcome.set_result(refusal.code)
+        return web.Response()
+
+    app = an_app()
+    app.router.add_post("/reading", reading)
+    head = b"POST /reading HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n"
+    async with serving(app) as port:
+        await talk(port, head + b"Expect: 100-continue\r\n\r\n{", until=b"100 Continue\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert await outcome == "request_timeout"
+
+
 @pytest.mark.parametrize("path", ["/v1/echo", "/v1/nowhere", "/v1/busy"])
 async def test_cors_answers_an_allowed_origin_on_every_outcome(http: aiohttp.ClientSession, path: str) -> None:
     async with http.post(path, headers={"Origin": PAGE}) as response:

@@ -27,9 +27,13 @@ class Client:
     async def send(self, event_type: str, **fields: object) -> None:
         await self.socket.send_str(json.dumps({"type": event_type, **fields}))
 
+    async def frame(self) -> aiohttp.WSMessage:
+        """The next frame, whatever it is."""
+        return await asyncio.wait_for(self.socket.receive(), 5)
+
     async def receive(self) -> Json:
         """The next event, which must be one that strict clients accept."""
-        message = await asyncio.wait_for(self.socket.receive(), 5)
+        message = await self.frame()
         assert message.type is aiohttp.WSMsgType.TEXT, message
         event: Json = json.loads(message.data)
         check(event)

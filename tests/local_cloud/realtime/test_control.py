@@ -48,13 +48,13 @@ async def test_a_connection_is_told_what_to_do(client: Client, http: aiohttp.Cli
     assert await client.receive() == event
     async with http.post("connections/last/close", json={"code": 4002, "reason": "enough"}) as response:
         assert response.status == 204
-    assert (await client.socket.receive()).data == 4002
+    assert (await client.frame()).data == 4002
 
 
 async def test_a_connection_is_cut(client: Client, http: aiohttp.ClientSession) -> None:
     async with http.post("connections/last/abort") as response:
         assert response.status == 204
-    assert (await client.socket.receive()).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+    assert (await client.frame()).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
 
 async def test_faults_and_answers_are_planned(simulator: Simulator, http: aiohttp.ClientSession) -> None:
@@ -70,7 +70,7 @@ async def test_faults_and_answers_are_planned(simulator: Simulator, http: aiohtt
             pass
     async with connect(simulator) as client:
         await client.until("session.created")
-        assert (await client.socket.receive()).data == b"\x00\x01\xff"
+        assert (await client.frame()).data == b"\x00\x01\xff"
         assert [item["type"] for item in (await client.respond())["output"]] == ["message", "function_call"]
     async with http.delete("faults") as response:
         assert response.status == 204

@@ -94,7 +94,7 @@ async def test_the_connection_is_rejected_after_the_upgrade(simulator: Simulator
     simulator.faults.add(faults.RejectAfterUpgrade(code="invalid_model", close_code=4001))
     async with connect(simulator) as client:
         assert (await client.receive())["error"]["code"] == "invalid_model"
-        end = await client.socket.receive()
+        end = await client.frame()
     assert (end.data, end.extra) == (4001, "invalid_request_error.invalid_model")
 
 
@@ -146,7 +146,7 @@ async def test_the_connection_closes_mid_response(simulator: Simulator) -> None:
         await client.send("response.create")
         for _ in range(3):
             await client.until("response.output_audio.delta")
-        end = await client.socket.receive()
+        end = await client.frame()
         assert (end.type, end.data, end.extra) == (CLOSE, 1011, "upstream trouble")
         connection = await simulator.connection()
         assert await connection.wait_ended() == 1011
@@ -157,7 +157,7 @@ async def test_the_connection_is_cut_mid_response(simulator: Simulator) -> None:
     simulator.faults.add(faults.abort_mid_response())
     async with connect(simulator) as client:
         await client.ask("response.create", "response.output_audio.delta")
-        end = await client.socket.receive()
+        end = await client.frame()
         assert end.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
         assert await (await simulator.connection()).wait_ended() == 1006
 
@@ -177,7 +177,7 @@ async def test_garbage_arrives(simulator: Simulator) -> None:
     simulator.faults.add(faults.unknown_event())
     async with connect(simulator) as client:
         await client.update()
-        frames = [await client.socket.receive() for _ in range(4)]
+        frames = [await client.frame() for _ in range(4)]
         assert (frames[0].type, frames[0].data) == (TEXT, '{"type": "response.done", ')
         assert (frames[1].type, frames[1].data) == (BINARY, b"\x00\xff")
         assert len(frames[2].data) > 5 << 20
@@ -211,7 +211,7 @@ async def test_the_session_expires(simulator: Simulator) -> None:
     async with connect(simulator) as client:
         await client.update()
         assert (await client.receive())["error"]["code"] == "session_expired"
-        end = await client.socket.receive()
+        end = await client.frame()
     assert (end.data, end.extra) == (1001, "Your session hit the maximum duration of 60 minutes.")
 
 
@@ -234,7 +234,7 @@ async def test_a_connection_can_be_told_what_to_do(simulator: Simulator) -> None
         connection.emit({"type": "input_audio_buffer.cleared", "event_id": "event_y"})
         assert (await client.receive())["event_id"] == "event_y"
         connection.close(4321, "é" * 100)
-        end = await client.socket.receive()
+        end = await client.frame()
     assert (end.data, end.extra) == (4321, "é" * 61)
 
 

@@ -50,7 +50,7 @@ async def test_openai_says_no_after_the_upgrade(
     async with Simulator(KEYED) as simulator, connect(simulator, query, headers=headers) as client:
         error = (await client.receive())["error"]
         assert (error["type"], error["code"]) == ("invalid_request_error", code)
-        end = await client.socket.receive()
+        end = await client.frame()
         assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, close_code)
         assert end.extra == f"invalid_request_error.{code}"
         assert await (await simulator.connection()).wait_ended() == close_code
@@ -101,6 +101,7 @@ async def test_a_message_of_15_mib_of_audio_is_taken(simulator: Simulator) -> No
         connection = await simulator.connection()
     # Too much to be remembered, yet counted.
     assert (connection.received.counts["input_audio_buffer.append"], len(connection.received_audio)) == (1, 0)
+    assert connection.received.types == ["session.update", "input_audio_buffer.commit"]
 
 
 async def test_a_session_ends_at_its_maximum_age() -> None:
@@ -108,7 +109,7 @@ async def test_a_session_ends_at_its_maximum_age() -> None:
     async with Simulator(behaviour) as simulator, connect(simulator) as client:
         await client.until("session.created")
         assert (await client.receive())["error"]["code"] == "session_expired"
-        end = await client.socket.receive()
+        end = await client.frame()
     assert end.data == 1001
 
 

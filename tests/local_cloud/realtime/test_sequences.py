@@ -150,7 +150,7 @@ async def test_a_script_the_voice_cannot_say_fails_the_response(simulator: Simul
 
 async def test_transcription_follows_the_commit_and_is_kept_in_the_item(client: Client) -> None:
     await client.update(audio={"input": {"transcription": {"model": "gpt-transcribe"}}})
-    await client.append(speech("I heard four seconds of you.") + SILENCE)
+    await client.append(bytes(48 * 2000) + speech("I heard four seconds of you.") + SILENCE)
     completed = await client.until("conversation.item.input_audio_transcription.completed")
     deltas = client.of_type("conversation.item.input_audio_transcription.delta")
     assert "".join(event["delta"] for event in deltas) == completed["transcript"] == "(1.9 seconds of speech)"
@@ -159,7 +159,8 @@ async def test_transcription_follows_the_commit_and_is_kept_in_the_item(client: 
     retrieved = await client.ask("conversation.item.retrieve", "conversation.item.retrieved", item_id=item_id)
     part = retrieved["item"]["content"][0]
     assert part["transcript"] == completed["transcript"]
-    assert 1900 <= len(base64.b64decode(part["audio"])) / 48 <= 2900
+    # The speech, 300 ms of padding before it and 500 ms of silence after it; not the rest of the silence.
+    assert len(base64.b64decode(part["audio"])) / 48 == pytest.approx(1900 + 300 + 500, abs=150)
 
 
 @pytest.mark.parametrize("detection", [{"type": "server_vad"}, None])

@@ -1,0 +1,64 @@
+"""What the services leave behind, read from outside: log lines, and entries in Redis."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from redis import Redis
+
+from tests.stack import Stack
+
+Json = dict[str, Any]
+POLL_SECONDS = 0.02
+
+
+class Traces:
+    """The traces of one stack; a context manager, as it holds a Redis connection."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self.redis = Redis.from_url(stack.redis.url, decode_responses=True, retry=None)
+
+    def __enter__(self) -> "Traces":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.redis.close()
+
+    def lines(self, event: str, process: str = "relay-0", **fields: object) -> list[Json]:
+        """The log lines of one event that carry all these fields."""
+        lines = [json.loads(line) for line in self._stack.processes[process].log().splitlines()]
+        wanted = {"event": event, **fields}.items()
+        return [line for line in lines if wanted <= {key: line.get(key) for key, _ in wanted}.items()]
+
+    def token(self, token_id: str) -> dict[str, str]:
+        """A token's record without what is sealed; empty if there is none."""
+        names = ("state", "session", "gave_back", "ended", "replayed")
+        values = self.redis.hmget(f"airlock:development:token:{token_id}", *names)
+        assert isinstance(values, list)
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+    def leases(self) -> set[str]:
+        """The ids of the sessions that hold a lease."""
+        held: set[str] = set()
+        for key in self.redis.scan_iter("airlock:development:lease:*"):
+            held.update(self.redis.zrange(key, 0, -1))
+        return held
+
+    async def session_end(self, token_id: str, seconds: float = 5) -> Json:
+        """The receipt of a token's session, once its lease is free too; fails if there are several."""
+        await until(lambda: bool(self.lines("session.end", token_id=token_id)), seconds)
+        session_id = self.lines("session.end", token_id=token_id)[0]["session_id"]
+        await until(lambda: session_id not in self.leases(), 2)
+        (receipt,) = self.lines("session.end", token_id=token_id)
+        return receipt
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until something is seen of another process, which cannot be awaited."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(POLL_SECONDS)

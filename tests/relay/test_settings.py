@@ -1,0 +1,133 @@
+"""What the relay reads from its environment."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from relay.settings import RelaySettings
+from service_kit.settings import load_settings
+
+COMPLETE = {
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "TOKEN_SIGNING_KEYS": "a-signing-key-of-thirty-two-characters",
+    "PSEUDONYM_KEY": "a-pseudonym-key-of-thirty-two-characters",
+    "OPENAI_API_KEY": "sk-something-secret",
+}
+PRODUCTION = {
+    "AIRLOCK_ENV": "production",
+    "REDIS_URL": "rediss://redis.example:6380/0",
+    "ALLOWED_ORIGINS": "https://voice.example",
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_else_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in RelaySettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> RelaySettings:
+    for name, value in (COMPLETE | environment).items():
+        monkeypatch.setenv(name, value)
+    return RelaySettings()  # type: ignore[call-arg] # the environment fills it
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> set[str]:
+    with pytest.raises(ValidationError) as caught:
+        read(monkeypatch, **environment)
+    return {str(item["loc"][0]) for item in caught.value.errors()}
+
+
+def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    expected: dict[str, Any] = {
+        "port": 8081,
+        "openai_base_url": "https://api.openai.com/v1",
+        "max_sessions": 1_000,
+        "max_sessions_per_subject": 3,
+        "max_sessions_per_tenant": 1_000,
+        "max_sessions_per_address": 10,
+        "drain_seconds": 25,
+    }
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://api.openai.com/v1", "https://api.openai.com/v1"), ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("http://127.0.0.1:9000/v1", "http://127.0.0.1:9000/v1"), ("wss://voice.example/v1", "wss://voice.example/v1"),
+        ("ws://127.0.0.1:9000/v1//", "ws://127.0.0.1:9000/v1"),
+    ],
+)  # fmt: skip
+def test_an_upstream_is_an_address_of_http_or_websocket(monkeypatch: pytest.MonkeyPatch, url: str, kept: str) -> None:
+    assert read(monkeypatch, OPENAI_BASE_URL=url).openai_base_url == kept
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["api.openai.com", "ftp://x/v1", "https://", "https:///v1", "file:///etc/passwd", "https://x/v1?y=z", "https://x/v1#y", "//x/v1"],
+)  # fmt: skip
+def test_any_other_upstream_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert problems(monkeypatch, OPENAI_BASE_URL=url) == {"openai_base_url"}
+
+
+@pytest.mark.parametrize("url", ["http://voice.example/v1", "ws://voice.example/v1"])
+def test_production_speaks_tls_to_the_model(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert problems(monkeypatch, **PRODUCTION, OPENAI_BASE_URL=url) == {"openai_base_url"}
+
+
+def test_production_starts_with_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read(monkeypatch, **PRODUCTION).airlock_env == "production"
+
+
+@pytest.mark.parametrize(
+    "name", ["max_sessions", "max_sessions_per_subject", "max_sessions_per_tenant", "max_sessions_per_address"]
+)
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "100000000"])
+def test_a_limit_is_a_whole_number_within_its_range(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    assert problems(monkeypatch, **{name.upper(): value}) == {name}
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "x"])
+def test_a_port_is_a_port(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    assert problems(monkeypatch, PORT=port) == {"port"}
+
+
+@pytest.mark.parametrize("name", sorted(COMPLETE))
+def test_what_is_missing_is_named_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for key, value in COMPLETE.items():
+        monkeypatch.setenv(key, "" if key == name else value)
+    with pytest.raises(SystemExit) as caught:
+        load_settings(RelaySettings)
+    assert caught.value.code == 2
+    assert f"{name}: is required" in capsys.readouterr().err
+
+
+def test_all_problems_are_told_at_once_and_no_value_with_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in {
+        **COMPLETE,
+        "MAX_SESSIONS": "secret-1",
+        "OPENAI_BASE_URL": "secret-2",
+        "PSEUDONYM_KEY": "s3",
+    }.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(SystemExit):
+        load_settings(RelaySettings)
+    told = capsys.readouterr().err
+    assert all(name in told for name in ("MAX_SESSIONS", "OPENAI_BASE_URL", "PSEUDONYM_KEY"))
+    assert "secret" not in told
+    assert "s3" not in told
+
+
+def test_no_secret_is_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    for name in ("OPENAI_API_KEY", "PSEUDONYM_KEY", "TOKEN_SIGNING_KEYS", "REDIS_URL"):
+        assert COMPLETE[name] not in repr(settings) + str(settings)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from service_kit.settings import load_settings
+from tests.examples import KEY, PROFILES_TOML
+from token_service.settings import TokenServiceSettings
+
+CANARY = "canary-secret"
+HASH = sha256(b"shop-key").hexdigest()
+SHOP = {"name": "shop", "sha256": HASH, "tenant": "acme", "profiles": ["default"]}
+GOOD = {
+    "REDIS_URL": "rediss://redis.example.com:6380/0",
+    "TOKEN_SIGNING_KEYS": KEY,
+    "PSEUDONYM_KEY": KEY,
+    "ALLOWED_ORIGINS": "https://voice.example.com",
+    "CALLERS": "anonymous,api_key",
+    "CALLER_API_KEYS": json.dumps([SHOP | {"max_session_seconds": 1_800, "max_cost_usd": 5}]),
+    "RELAY_URL": "wss://voice.example.com/v1/realtime",
+}
+
+
+@pytest.fixture
+def environment(bare_environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A folder with good profiles, and good variables."""
+    Path("profiles.toml").write_text(PROFILES_TOML)
+    for name, value in GOOD.items():
+        bare_environment.setenv(name, value)
+    return bare_environment
+
+
+def load(environment: pytest.MonkeyPatch, **variables: str) -> TokenServiceSettings:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    return load_settings(TokenServiceSettings)
+
+
+def refuse(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **variables: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        load(environment, **variables)
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert CANARY not in printed
+    assert HASH not in printed
+    return printed
+
+
+def test_production_starts_with_good_values(environment: pytest.MonkeyPatch) -> None:
+    settings = load(environment, AIRLOCK_ENV="production")
+    assert settings.profiles.keys() == {"default", "trusted", "acme", "dictation"}
+    assert settings.callers == ("anonymous", "api_key")
+    assert settings.caller_api_keys[0].max_session_seconds == 1_800
+    assert settings.serve_page is False
+
+
+def test_settings_print_no_hash(environment: pytest.MonkeyPatch) -> None:
+    settings = load(environment)
+    assert HASH not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+def test_development_needs_little(environment: pytest.MonkeyPatch) -> None:
+    for name in ("CALLERS", "CALLER_API_KEYS", "RELAY_URL"):
+        environment.delenv(name)
+    settings = load(environment)
+    assert settings.callers == ("anonymous",)
+    assert settings.relay_origin == "ws://localhost:8081"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("CALLERS", "oidc", "not supported in this version"),
+        ("CALLERS", "anonymous,oidc", "not supported in this version"),
+        ("CALLERS", "everybody", "anonymous and api_key"),
+        ("CALLER_API_KEYS", "", "is required"),
+        ("CALLER_API_KEYS", "[]", "is required"),
+        ("CALLER_API_KEYS", CANARY, "JSON list"),
+        ("CALLER_API_KEYS", f'"{CANARY}"', ""),
+        ("CALLER_API_KEYS", f'{{"{CANARY}": 1}}', ""),
+        ("CALLER_API_KEYS", f'["{CANARY}"]', "0"),
+        ("CALLER_API_KEYS", '[{"name": "a", "name": "b"}]', "JSON list"),
+        ("CALLER_API_KEYS", json.dumps([SHOP | {"sha256": CANARY}]), "0.sha256: must be the SHA-256"),
+        ("CALLER_API_KEYS", json.dumps([SHOP | {"max_sesion_seconds": 1}]), "0.max_sesion_seconds"),
+        ("CALLER_API_KEYS", json.dumps([SHOP | {"profiles": ["default", "nobody"]}]), "do not exist: nobody"),
+        ("CALLER_API_KEYS", json.dumps([SHOP, SHOP]), "same name"),
+        ("CALLER_API_KEYS", json.dumps([SHOP, SHOP | {"name": "other"}]), "same hash"),
+        ("RELAY_URL", "https://voice.example.com", "WebSocket URL"),
+        ("RELAY_URL", "wss://voice.example.com/v1/realtime?model=x", "WebSocket URL"),
+        ("RELAY_URL", f"wss://user:{CANARY}@voice.example.com/", "WebSocket URL"),
+        ("RELAY_URL", "wss://voice.example.com; script-src *", "WebSocket URL"),
+        ("RELAY_URL", "wss://voice.example.com 'unsafe-inline'", "WebSocket URL"),
+        ("RELAY_URL", "wss://*/", "WebSocket URL"),
+        ("RELAY_URL", "wss:///v1/realtime", "WebSocket URL"),
+        ("OPENAI_BASE_URL", "api.openai.com", "must be a URL"),
+        ("OPENAI_BASE_URL", "https://", "must be a URL"),
+        ("OPENAI_BASE_URL", "https://[", "must be a URL"),
+        ("SERVE_PAGE", "true", "no index.html"),
+        ("SERVE_PAGE", "perhaps", ""),
+        ("AIRLOCK_PROFILES", "missing.toml", "cannot be read"),
+    ],
+)
+def test_a_wrong_value_is_refused(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
+) -> None:
+    printed = refuse(environment, capsys, **{name: value, "PAGE_FOLDER": "."})
+    assert f"  - {name}" in printed
+    assert said in printed
+
+
+@pytest.mark.parametrize(("name", "value"), [("CALLERS", ""), ("RELAY_URL", "ws://relay"), ("RELAY_URL", "")])
+def test_production_refuses_what_development_accepts(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    load(environment, **{name: value})
+    assert f"  - {name}: " in refuse(environment, capsys, AIRLOCK_ENV="production", **{name: value})
+
+
+def test_every_problem_is_reported_at_once(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("profiles.toml").write_text('[profiles.a]\nmodell = "m"')
+    printed = refuse(
+        environment, capsys, AIRLOCK_ENV="production", RELAY_URL="ws://x", CALLERS="oidc", PSEUDONYM_KEY=""
+    )
+    for said in ("AIRLOCK_PROFILES: profiles.a.model", "profiles.a.modell", "RELAY_URL", "CALLERS", "PSEUDONYM_KEY"):
+        assert said in printed
+
+
+@pytest.mark.parametrize(
+    ("base_url", "provider"),
+    [
+        ("", "OpenAI"),
+        ("https://api.openai.com/v1", "OpenAI"),
+        ("https://API.OPENAI.COM/v1", "OpenAI"),
+        ("http://127.0.0.1:9000/v1", "simulator"),
+        ("http://127.9.9.9/v1", "simulator"),
+        ("http://localhost:9000/v1", "simulator"),
+        ("http://[::1]:9000/v1", "simulator"),
+        ("https://voice.example.com/v1", "voice.example.com"),
+        ("https://api.openai.com.evil.example/v1", "api.openai.com.evil.example"),
+        (f"https://user:{CANARY}@voice.example.com/v1", "voice.example.com"),
+    ],
+)
+def test_provider_is_named_by_its_host(environment: pytest.MonkeyPatch, base_url: str, provider: str) -> None:
+    assert load(environment, OPENAI_BASE_URL=base_url).provider == provider
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("wss://voice.example.com/v1/realtime", "wss://voice.example.com"),
+        ("wss://voice.example.com", "wss://voice.example.com"),
+        ("ws://localhost:8081/v1/realtime", "ws://localhost:8081"),
+        ("ws://[::1]:8081/", "ws://[::1]:8081"),
+    ],
+)
+def test_relay_origin_has_no_path(environment: pytest.MonkeyPatch, url: str, origin: str) -> None:
+    assert load(environment, RELAY_URL=url).relay_origin == origin
