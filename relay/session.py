@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -18,24 +18,22 @@ from aiohttp import web
 
 from relay.admission import Ticket
 from relay.aiohttp_channel import accept
-from relay.channel import Channel, ChannelEnd, How
+from relay.channel import ChannelEnd, How
+from relay.clocks import Clocks
 from relay.endings import NORMAL, Over, over_by, over_by_browser, over_by_model, without_token
-from relay.events import decode_model_event, encode, new_event_id
+from relay.events import encode, new_event_id
 from relay.leases import Leases
 from relay.live_sessions import LiveSessions
-from relay.lock import lock_update, mismatch
+from relay.locking import NotLocked, confirm_lock
 from relay.meter import Meter
 from relay.redemption import Redemption, Redemptions
-from relay.upstream import DIAL_SECONDS, AuthenticationFailed, Upstream
+from relay.upstream import AuthenticationFailed, Upstream
 from relay.wire import Wire
 from service_kit.errors import Ending, Refusal
 from service_kit.log import where
 from service_kit.prices import PRICES
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
-from service_kit.session_fields import merge
 from service_kit.web import REQUEST_ID
-
-WARN_AT_SECONDS: Final = (60, 10)
 
 _AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
 
@@ -173,7 +171,7 @@ class Session:
         return self._over.result()
 
     async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
-        """Dial, lock, wire, and wait for the first ending. Raises Ended before it is live, Refusal by the dial."""
+        """Dial, lock, wire, and wait for the first ending. Raises Ended if it came before that, Refusal by the dial."""
         waiting: asyncio.Queue[bytes] = asyncio.Queue()
         dialling = self._relay.upstream.dial(self._claims.lock, self._subject, waiting.put_nowait)
         try:
@@ -182,49 +180,27 @@ class Session:
             self._log.error("upstream.auth_failed", provider=self._relay.upstream.provider)
             raise
         model.ended.add_done_callback(self._model_ended)
-        session = await self._unless_over(self._confirm_lock(model, waiting))
+        try:
+            session = await self._unless_over(confirm_lock(model, self._claims.lock, waiting))
+        except NotLocked as problem:
+            event = "upstream.auth_failed" if problem.bad_key else "upstream.failed"
+            self._log.error(event, provider=self._relay.upstream.provider, error=problem.why, param=problem.param)
+            self.end(Ending.NOT_LOCKED)
+            return
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
         with contextlib.suppress(RedisUnavailable):
             if not await self._redemption.go_live():
                 self.end(Ending.REVOKED)
-        with contextlib.ExitStack() as timers:
-            ends_at = time.time() + self._claims.limits.max_session_seconds
-            self._start_clocks(wire, timers, ends_at)
+        ends_at = time.time() + self._claims.limits.max_session_seconds
+        clocks = self._start_clocks(wire, ends_at)
+        try:
             if not self._over.done():
                 self._log.info("session.start", model=self._claims.lock.model, provider=self._relay.upstream.provider)
                 wire.connect(model, session, waiting, self._started_event(ends_at))
             await self._over
             wire.cancel_responses()
-
-    async def _confirm_lock(self, model: Channel, events: asyncio.Queue[bytes]) -> dict[str, Any]:
-        """Lock the session and make sure of it; the session as the model has it. Raises Ended (``not_locked``)."""
-        created = await self._expect("session.created", events)
-        update = lock_update(self._claims.lock)
-        model.send(encode(update))
-        updated = await self._expect("session.updated", events)
-        wrong = mismatch(update["session"], updated)
-        if wrong is not None:
-            self._log.error("upstream.failed", error="lock not confirmed", param=wrong)
-            raise self._not_locked()
-        return merge(created, updated)
-
-    async def _expect(self, event_type: str, events: asyncio.Queue[bytes]) -> dict[str, Any]:
-        """The session object of the next event of this type, within 10 s; an error, or nothing, ends the session."""
-        try:
-            async with asyncio.timeout(DIAL_SECONDS):
-                while True:
-                    match decode_model_event(await events.get()):
-                        case {"type": str(seen), "session": dict(session)} if seen == event_type:
-                            return session
-                        case {"type": "error", "error": {"code": "invalid_api_key"}}:
-                            self._log.error("upstream.auth_failed", provider=self._relay.upstream.provider)
-                            raise self._not_locked()
-                        case {"type": "error"}:
-                            self._log.error("upstream.failed", error=f"error instead of {event_type}")
-                            raise self._not_locked()
-        except TimeoutError as error:
-            self._log.error("upstream.failed", error=f"no {event_type}")
-            raise self._not_locked() from error
+        finally:
+            clocks.stop()
 
     async def _unless_over(self, step: Coroutine[Any, Any, T]) -> T:
         """The step's result; if the session ends first, the step is cancelled. Raises Ended."""
@@ -241,13 +217,7 @@ class Session:
                 with contextlib.suppress(asyncio.CancelledError, Refusal):
                     await task
 
-    def _start_clocks(self, wire: Wire, timers: contextlib.ExitStack, ends_at: float) -> None:
-        """Time limit, its warnings, and idleness."""
-        seconds = self._claims.limits.max_session_seconds
-
-        def at(delay: float, call: Callable[..., None], *args: object) -> None:
-            timers.callback(self._loop.call_later(delay, call, *args).cancel)
-
+    def _start_clocks(self, wire: Wire, ends_at: float) -> Clocks:
         def warn(seconds_left: int) -> None:
             wire.tell(
                 {
@@ -258,18 +228,14 @@ class Session:
                 }
             )
 
-        def look_for_idleness() -> None:
-            quiet = self._loop.time() - wire.last_activity
-            if quiet >= self._claims.limits.idle_seconds:
-                self.end(Ending.IDLE)
-            else:
-                at(self._claims.limits.idle_seconds - quiet, look_for_idleness)
-
-        at(seconds, self.end, Ending.TIME_LIMIT)
-        for seconds_left in WARN_AT_SECONDS:
-            if seconds > seconds_left:
-                at(seconds - seconds_left, warn, seconds_left)
-        at(self._claims.limits.idle_seconds, look_for_idleness)
+        return Clocks(
+            max_session_seconds=self._claims.limits.max_session_seconds,
+            idle_seconds=self._claims.limits.idle_seconds,
+            quiet_since=lambda: wire.last_activity,
+            warn=warn,
+            time_is_up=lambda: self.end(Ending.TIME_LIMIT),
+            is_idle=lambda: self.end(Ending.IDLE),
+        )
 
     def _started_event(self, ends_at: float) -> dict[str, object]:
         return {
@@ -295,10 +261,6 @@ class Session:
     def drain(self) -> None:
         """End the session because the process stops."""
         self.end(Ending.DRAINING)
-
-    def _not_locked(self) -> Ended:
-        self.end(Ending.NOT_LOCKED)
-        return Ended()
 
     def _finish(self, over: Over) -> None:
         """Note the first ending, and let nothing more through from that moment."""

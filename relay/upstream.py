@@ -17,10 +17,10 @@ from aiohttp.typedefs import LooseHeaders
 from relay.aiohttp_channel import CLOSE_SECONDS, HEARTBEAT_SECONDS, AiohttpChannel, UpstreamSocket
 from relay.channel import Channel
 from service_kit.errors import Refusal, Retry
+from service_kit.provider import provider_name
 from service_kit.session_token import Lock
 
 DIAL_SECONDS: Final = 10.0
-"""Dial, and first event: each of the two."""
 MAX_MODEL_MESSAGE_BYTES: Final = 22 * 1024 * 1024
 _NORMAL: Final = 1000
 _BUSY_RETRY_AFTER_SECONDS: Final = 5.0
@@ -90,16 +90,6 @@ class Upstream:
         if lock.session["type"] == "transcription":
             return f"{self._base_url}?{lock.target}"
         return f"{self._base_url}?model={quote(lock.model, safe='')}"
-
-
-def provider_name(base_url: str) -> str:
-    """What the provider behind a base URL is called towards clients."""
-    host = urlsplit(base_url).hostname or ""
-    if host == "api.openai.com":
-        return "OpenAI"
-    if host in ("127.0.0.1", "localhost", "::1"):
-        return "simulator"
-    return host
 
 
 def _refusal(error: aiohttp.WSServerHandshakeError) -> Refusal:

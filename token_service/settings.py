@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from pydantic_settings import NoDecode
 
 from service_kit import strict_json
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
+from service_kit.provider import provider_name
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
 from token_service.callers import CallerKey
 
@@ -119,10 +119,7 @@ class TokenServiceSettings(ServiceSettings):
     @property
     def provider(self) -> str:
         """Who hears the audio, in the words told to people (DESIGN: "HTTP contract", mint response)."""
-        host = _host(self.openai_base_url)
-        if host == "api.openai.com":
-            return "OpenAI"
-        return "simulator" if _is_loopback(host) else host
+        return provider_name(self.openai_base_url)
 
 
 def _host(url: str) -> str:
@@ -132,10 +129,3 @@ def _host(url: str) -> str:
         return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
     except ValueError:
         return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
