@@ -131,9 +131,11 @@ def _target(query: MultiMapping[str]) -> str | None:
             )
     if "call_id" in query:
         raise Refusal("unsupported_parameter", param="call_id")
-    if query.get("intent") == "transcription":
-        return TRANSCRIPTION_TARGET
     named = [*query.getall("model", ()), *query.getall("deployment", ())]
+    if query.get("intent") == "transcription":
+        if named:
+            raise Refusal("invalid_request", param="model", message="Name the model or the intent, not both.")
+        return TRANSCRIPTION_TARGET
     if len(named) > 1:
         raise Refusal("invalid_request", param="model", message="Name the model once.")
     if named and any("\ud800" <= char <= "\udfff" for char in named[0]):  # bytes that were not UTF-8

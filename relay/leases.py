@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from redis.asyncio import Redis
 
 from service_kit.errors import Refusal
+from service_kit.log import where
 from service_kit.redis_client import Pseudonyms, RedisUnavailable, Script
 from service_kit.session_token import Claims
 
@@ -100,7 +102,8 @@ class Leases:
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             await self._take_all(slots, session_id)
-            renewing = asyncio.create_task(self._keep(slots, session_id, lost), name="lease renewal")
+            renewing = asyncio.create_task(self._keep(slots, session_id), name="lease renewal")
+            renewing.add_done_callback(lambda task: _note_lost(task, lost))
             try:
                 yield lost
             finally:
@@ -124,7 +127,8 @@ class Leases:
             with contextlib.suppress(RedisUnavailable):
                 await self._free(slot.key, session_id)
 
-    async def _keep(self, slots: tuple[Slot, ...], session_id: str, lost: asyncio.Future[None]) -> None:
+    async def _keep(self, slots: tuple[Slot, ...], session_id: str) -> None:
+        """Renew the slots; returns when they have run out."""
         loop = asyncio.get_running_loop()
         runs_out = loop.time() + LEASE_SECONDS
         renew_in: float = RENEW_SECONDS
@@ -136,9 +140,18 @@ class Leases:
                     await self._renew(slot.key, session_id, LEASE_SECONDS * 1000)
             except RedisUnavailable:
                 if loop.time() >= runs_out:
-                    lost.set_result(None)
                     return
                 renew_in = 1.0
             else:
                 runs_out = asked_at + LEASE_SECONDS
                 renew_in = RENEW_SECONDS
+
+
+def _note_lost(renewing: asyncio.Task[None], lost: asyncio.Future[None]) -> None:
+    """Whatever stopped the renewal but its owner, the slots are lost."""
+    if renewing.cancelled():
+        return
+    if (error := renewing.exception()) is not None:
+        structlog.get_logger().error("internal_error", error=type(error).__name__, at=where(error))
+    if not lost.done():
+        lost.set_result(None)

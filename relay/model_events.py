@@ -33,6 +33,7 @@ _ERRORS: Final = {
 
 _UNKNOWN_ERROR: Final = "The speech service reported a problem with the last event."
 _ERROR_TYPES: Final = frozenset({"invalid_request_error", "server_error", "rate_limit_error"})
+_TOOL_ERROR_TYPES: Final = ("protocol_error", "http_error", "tool_execution_error")
 _PARAM: Final = re.compile(
     r"(type|event_id|session|response|item|audio|item_id|previous_item_id|content_index|audio_end_ms)"
     r"(\.[a-z_]{1,40}|\[[0-9]{1,4}\]){0,8}"
@@ -54,10 +55,10 @@ def show_to_browser(event: Mapping[str, Any], lock: Lock) -> dict[str, Any] | No
         }
     elif event_type == "error" or event.get("error") is not None:
         shown["error"] = show_error(event.get("error"))
-    details = _status_details(shown)
-    if details is not None and "error" in details:
-        error = show_error(details["error"])
-        details["error"] = {key: error[key] for key in ("type", "code", "message")}
+    match event, shown:
+        case {"response": {"status_details": {"error": said}}}, {"response": {"status_details": dict(details)}}:
+            error = show_error(said)
+            details["error"] = {key: error[key] for key in ("type", "code", "message")}
     return shown
 
 
@@ -85,13 +86,6 @@ def show_error(error: object) -> dict[str, Any]:
     }
 
 
-def _status_details(event: Mapping[str, Any]) -> dict[str, Any] | None:
-    match event:
-        case {"response": {"status_details": dict(details)}}:
-            return details
-    return None
-
-
 def _without(value: Mapping[str, Any], hide: Collection[str]) -> dict[str, Any]:
     """A copy without the hidden paths at any depth. A client's own ``metadata`` is its own."""
     names = {path for path in hide if "." not in path}
@@ -100,10 +94,22 @@ def _without(value: Mapping[str, Any], hide: Collection[str]) -> dict[str, Any]:
     def walk(node: Any) -> Any:
         if isinstance(node, Mapping):
             kept = scrub(node, dotted) if dotted else node
-            return {key: item if key == "metadata" else walk(item) for key, item in kept.items() if key not in names}
+            return {
+                key: item if key == "metadata" else _in_our_words(item) if key == "error" else walk(item)
+                for key, item in kept.items()
+                if key not in names
+            }
         if isinstance(node, list):
             return [walk(item) for item in node]
         return node
 
     built: dict[str, Any] = walk(value)
     return built
+
+
+def _in_our_words(error: Any) -> Any:
+    """An error anywhere inside an event, such as a failed tool call's: its kind stays, its text does not."""
+    if not isinstance(error, Mapping):
+        return None if error is None else _UNKNOWN_ERROR
+    kind = error.get("type")
+    return {"type": kind if kind in _TOOL_ERROR_TYPES else "server_error", "message": _UNKNOWN_ERROR}

@@ -35,6 +35,8 @@ from service_kit.prices import PRICES
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.web import REQUEST_ID
 
+MAX_EVENTS_BEFORE_LOCK: Final = 64
+"""A model greets and confirms; one that talks on before that is not one we know."""
 _AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
 
 T = TypeVar("T")
@@ -172,8 +174,15 @@ class Session:
 
     async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
         """Dial, lock, wire, and wait for the first ending. Raises Ended if it came before that, Refusal by the dial."""
-        waiting: asyncio.Queue[bytes] = asyncio.Queue()
-        dialling = self._relay.upstream.dial(self._claims.lock, self._subject, waiting.put_nowait)
+        waiting: asyncio.Queue[bytes] = asyncio.Queue(MAX_EVENTS_BEFORE_LOCK)
+
+        def wait(frame: bytes) -> None:
+            if waiting.full():
+                self.end(Ending.NOT_LOCKED)
+            else:
+                waiting.put_nowait(frame)
+
+        dialling = self._relay.upstream.dial(self._claims.lock, self._subject, wait)
         try:
             model = await self._unless_over(model_end.enter_async_context(dialling))
         except AuthenticationFailed:
@@ -255,7 +264,7 @@ class Session:
 
     def announce_drain(self, ends_at: float) -> None:
         """Tell the browser, if it understands, that the process stops at ``ends_at`` (Unix seconds)."""
-        if self._wire is not None:
+        if self._wire is not None and self._is_live:
             self._wire.tell({"type": "airlock.session.draining", "event_id": new_event_id(), "ends_at": ends_at})
 
     def drain(self) -> None:

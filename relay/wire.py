@@ -61,6 +61,7 @@ class Wire:
         self._early: list[bytes] = []
         self._early_bytes = 0
         self._owes_session = False
+        self._saw_garbage = False
         self._conversation = Conversation({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
@@ -249,7 +250,9 @@ class Wire:
         except RecursionError:  # nested deeper than we can look
             event = None
         if event is None:
-            structlog.get_logger().warning("upstream.failed", error="not an event")
+            if not self._saw_garbage:
+                self._saw_garbage = True
+                structlog.get_logger().warning("upstream.failed", error="not an event")
             return
         if self._meter.over_budget(self._claims.limits):
             self._stop(Ending.BUDGET)

@@ -20,6 +20,8 @@ HEADER_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 75.0
 MAX_HEADER_BYTES: Final = 8_190
 MAX_HEADERS: Final = 64
+MAX_SILENT_CONNECTIONS: Final = 1_000
+"""Connections that have not sent a complete request yet; one more is closed at once."""
 SHUTDOWN_SECONDS: Final = 2.0
 
 
@@ -31,13 +33,21 @@ class _Connection(web.RequestHandler):
 
     _header_timer: asyncio.TimerHandle | None = None
 
+    def __init__(self, server: _Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._silent = server.silent
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        loop = asyncio.get_running_loop()
-        self._header_timer = loop.call_later(HEADER_SECONDS, self._header_deadline)
+        if len(self._silent) >= MAX_SILENT_CONNECTIONS:
+            self.force_close()
+            return
+        self._silent.add(self)
+        self._header_timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._header_deadline)
 
     def headers_complete(self) -> None:
         """The first request arrived."""
+        self._silent.discard(self)
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
@@ -74,11 +84,16 @@ class _Connection(web.RequestHandler):
 
 
 class _Server(web.Server):
-    """aiohttp's connection factory, making our connections."""
+    """aiohttp's connection factory, making our connections.
+
+    Attributes:
+        silent: connections whose first request is not complete.
+    """
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(server.request_handler, request_factory=server.request_factory, **options)
         self._options = options
+        self.silent: set[_Connection] = set()
 
     def __call__(self) -> _Connection:
         return _Connection(self, loop=asyncio.get_running_loop(), **self._options)

@@ -189,7 +189,7 @@ def test_another_live_call_is_nobodys_to_join(value: str) -> None:
     [
         ([], None), ([("model", "gpt-realtime-2.1")], "gpt-realtime-2.1"), ([("deployment", "mine")], "mine"),
         ([("intent", "transcription")], "intent=transcription"), ([("intent", "conversation")], None),
-        ([("intent", "transcription"), ("model", "m")], "intent=transcription"), ([("Model", "m")], None),
+        ([("Model", "m")], None),
         ([("api-version", "2024-10-01-preview"), ("x", "y"), ("model", "m")], "m"), ([("model", "")], ""),
     ],
 )  # fmt: skip
@@ -201,6 +201,12 @@ def test_of_the_query_only_the_target_is_read(query: Lines, target: str | None) 
 def test_the_model_is_named_once(second: str) -> None:
     for value in ("a", "b"):
         assert refused(*BEARER, query=[("model", "a"), (second, value)]) == ("invalid_request", "model")
+
+
+@pytest.mark.parametrize("named", ["model", "deployment"])
+def test_model_and_intent_are_not_named_together(named: str) -> None:
+    query = [("intent", "transcription"), (named, "m")]
+    assert refused(*BEARER, query=query) == ("invalid_request", "model")
 
 
 @pytest.mark.parametrize("value", ["\udcff", "gpt-\ud800realtime"])

@@ -138,3 +138,9 @@ def test_a_transcription_session_is_locked_with_its_own_fields() -> None:
 def test_a_bare_profile_still_sends_type_and_limits() -> None:
     session = {"type": "realtime", "model": "gpt-realtime-2.1", "max_output_tokens": 4096}
     assert lock_update(make_lock(session=dict(session)))["session"] == {"type": "realtime", "max_output_tokens": 4096}
+
+
+def test_a_float_of_32_bits_agrees_and_another_value_does_not() -> None:
+    sent = {"audio": {"output": {"speed": 0.6}}}
+    assert mismatch(sent, {"audio": {"output": {"speed": 0.6000000238418579}}}) is None
+    assert mismatch(sent, {"audio": {"output": {"speed": 0.61}}}) == "audio.output.speed"

@@ -275,3 +275,14 @@ def test_a_failed_response_keeps_its_shape() -> None:
             "message": "The model is not available.",
         },
     }
+
+
+@pytest.mark.parametrize("error", [{"type": "http_error", "code": 401, "message": KEY}, {"type": KEY}, KEY, [KEY]])
+def test_an_error_inside_an_item_is_told_in_our_words(error: object) -> None:
+    item = {"type": "mcp_call", "id": "mcp_1", "server_label": "s", "name": "n", "arguments": "{}", "error": error}
+    result = shown({"type": "conversation.item.done", "item": item})
+    assert KEY not in str(result)
+    assert result["item"]["error"]
+    assert {key: value for key, value in result["item"].items() if key != "error"} == {
+        key: value for key, value in item.items() if key != "error"
+    }

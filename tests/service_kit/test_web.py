@@ -237,6 +237,36 @@ async def test_a_connection_that_never_completes_its_headers_is_cut(monkeypatch:
     assert await talk(port, b"") != b""
 
 
+async def test_too_many_silent_connections_are_closed_at_once(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    monkeypatch.setattr(http_server, "MAX_SILENT_CONNECTIONS", 1)
+    _, silent = await asyncio.open_connection("127.0.0.1", port)
+    silent.write(b"GET /healthz HTTP/1.1\r\n")
+    await silent.drain()
+    assert await until_refused(port)
+    silent.close()
+    await silent.wait_closed()
+
+
+async def test_a_complete_request_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    monkeypatch.setattr(http_server, "MAX_SILENT_CONNECTIONS", 1)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        for _ in range(3):  # each kept alive, and none silent any more
+            async with http.get("/healthz") as response:
+                assert response.status == 200
+
+
+async def until_refused(port: int) -> bool:
+    """Whether a connection is closed without an answer; the server may not have seen the one before yet."""
+    for _ in range(50):
+        try:
+            answer = await talk(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        except ConnectionError:
+            return True
+        if not answer:
+            return True
+    return False
+
+
 async def test_the_header_deadline_ends_with_the_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.05)
     released = asyncio.Event()

@@ -184,3 +184,15 @@ async def until_true(ask: Any) -> None:
     async with asyncio.timeout(5):
         while not await ask():
             pass
+
+
+async def test_a_renewal_that_breaks_loses_the_lease(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.01)
+    leases = make_leases(redis)
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(leases, "_renew", broken)
+    async with leases.hold(claims(), "sess_1") as lost, asyncio.timeout(5):
+        await lost
