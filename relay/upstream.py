@@ -118,7 +118,7 @@ def _retry_after(error: aiohttp.WSServerHandshakeError) -> float:
 
 
 def open_client(user_agent: str) -> aiohttp.ClientSession:
-    """The one HTTP client of the process: one TLS context, no cookies, no redirects, no second try."""
+    """The one HTTP client of the process: one pool, one TLS context; no cookies, no redirects, no second try."""
 
     async def refuse_redirect(*_: Any) -> None:
         raise aiohttp.ClientError("redirects are off")
