@@ -29,11 +29,13 @@ const GO_AHEAD_MILLISECONDS = 600;
 const CLOSE_GRACE_MILLISECONDS = 2000;
 
 export class Call {
-  /** `tell` has: `pass(pass)`, `started(event)`, `receipt(receipt)`, `level(side, level)`, `notice(text)`. */
+  /** `tell` has: `pass(pass)`, `started(event)`, `level(side, level)`, `microphone(stream)`, `notice(text)`. */
   constructor({ getState, dispatch, tell, transcript }) {
     Object.assign(this, { getState, dispatch, tell, transcript });
     this.life = null; // aborted when the call is over
     this.contexts = [];
+    this.stream = this.stopCapture = this.captureContext = this.playback = null;
+    this.socket = this.conversation = this.heartbeat = this.deadline = null;
     this.counters = {
       tokens: 0,
       sentSamples: 0,
@@ -98,9 +100,10 @@ export class Call {
 
   /** Down: a turn begins, and the assistant falls silent. Up: the turn is over and wants an answer. */
   hold(down) {
-    const { phase, mode, manual, holding } = this.getState();
+    const { phase, mode, muted, manual, holding } = this.getState();
     if (phase !== "live" || mode !== "voice" || down === holding) return;
     if (down) {
+      if (muted) this.mute(false);
       if (!manual) this.conversation.setManual(true);
       this.conversation.stopSpeaking();
       this.conversation.clear();
@@ -143,10 +146,6 @@ export class Call {
     if (phase === "live" || phase === "connecting") this.lost(1006, null);
   }
 
-  secondsLeft() {
-    return this.deadline ? this.deadline.secondsLeft(performance.now()) : null;
-  }
-
   open(context) {
     this.contexts.push(context);
     context.resume().catch(() => {});
@@ -164,8 +163,12 @@ export class Call {
     if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Refusal({ problem: "old-browser" });
     const playbackContext = this.open(createPlaybackContext());
     const captureContext = this.open(new AudioContext({ latencyHint: "interactive" }));
+    const asked = this.ask(deviceId, signal).then((answer) => {
+      this.stream = answer.stream; // from here on `finish` lets go of it, even if a worklet does not load
+      return answer;
+    });
     const [{ stream, usedDefault }] = await Promise.all([
-      this.ask(deviceId, signal),
+      asked,
       loadCapture(captureContext),
       loadPlayback(playbackContext),
     ]);
@@ -264,8 +267,8 @@ export class Call {
       case "airlock.session.draining":
         return this.tell.notice("The relay is restarting. The page reconnects by itself.");
       case "airlock.session.ended":
-        this.receipt = event.receipt;
-        return this.tell.receipt(event.receipt);
+        this.receipt = event.receipt; // shown at the end of the call, which this need not be
+        return;
       case "airlock.pong":
         return this.heartbeat.answered(event.t);
     }
@@ -275,6 +278,7 @@ export class Call {
     const again = this.wasLive;
     this.wasLive = true;
     this.startedAt ??= performance.now();
+    this.receipt = null;
     if (!this.deadline && this.maxSessionSeconds) this.setDeadline(this.maxSessionSeconds, this.maxSessionSeconds);
     this.backoff.connected();
     this.dispatch({ type: "connected" });
@@ -325,7 +329,8 @@ export class Call {
     clearTimeout(this.overdue);
     this.socket?.close();
     this.playback?.flush();
-    this.deadline = this.socket = this.heartbeat = null;
+    this.transcript.close();
+    this.deadline = this.socket = this.heartbeat = this.conversation = null;
   }
 
   fail(error) {

@@ -46,7 +46,7 @@ export const SCREENS = {
   },
 
   listening: live("Listening", "you", "Listening.", "Speak when you like. You can interrupt at any time."),
-  hearing: live("Hearing you", "you", "Hearing you.", ""),
+  hearing: live("Hearing you", "you", "Hearing you.", ({ holding }) => (holding ? "Let go to get an answer." : "")),
   interrupted: live("Hearing you", "you", "Go ahead.", ""),
   thinking: live("Thinking", "voice", "One moment.", (state) => (state.muted ? "You are muted." : ""), [...TALK, "stop"]),
   speaking: live("Speaking", "voice", "Speaking.", howToInterrupt, [...TALK, "stop"]),
@@ -100,7 +100,7 @@ export const SCREENS = {
     AGAIN,
   ),
   busy: over("Busy", "warn", "All lines are busy.", microphoneOff, ({ details }) =>
-    details.retryAfter > 0 ? `Try again in ${details.retryAfter} seconds.` : "You can try again now.",
+    details.retryAfter > 0 ? `Try again in ${details.retryAfter} seconds.` : "Try again in a moment.",
   ),
   "pass-expired": over(
     "Pass expired",

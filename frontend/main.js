@@ -21,6 +21,7 @@ let loudest = 0;
 let levelTextAt = 0;
 let secondsLeftBefore = Infinity;
 let retryTimer;
+let silenceTold = false;
 
 const provider = document.querySelector('meta[name="airlock-provider"]').content;
 
@@ -63,7 +64,6 @@ const call = new Call({
   tell: {
     pass: (pass) => view.ledger(pass.provider, pass.stores),
     started: (event) => view.ledger(event.provider, event.stores),
-    receipt: (receipt) => view.receipt(linesOfReceipt(receipt)),
     level,
     notice: (text) => view.notice(text),
     microphone: (stream) => {
@@ -76,6 +76,7 @@ const call = new Call({
 function start(mode) {
   clearInterval(retryTimer);
   view.receipt(null);
+  view.notice("");
   secondsLeftBefore = Infinity;
   lastHeard = Infinity;
   call.start(mode, microphoneId);
@@ -86,24 +87,30 @@ function dispatch(event) {
   state = next(state, event);
   if (state === before) return;
   if (state.phase === "live" && before.phase !== "live") lastHeard = performance.now();
-  if (before.sounding && !state.sounding && !state.interrupted && state.phase === "live") view.announce("Assistant finished.");
-  const over = state.phase === "ended" || state.phase === "failed";
-  if (over && !call.receipt && state.details.seconds) {
-    view.receipt(linesCountedHere({ ...call.counters, seconds: state.details.seconds }));
-  }
-  if (over && state.details.retryAfter > 0 && before.phase !== state.phase) countDown();
   view.show(screenOf(state), state);
+  const finished = before.sounding && !state.sounding && state.phase === "live" && screenOf(state) === "listening";
+  if (finished) view.announce("Assistant finished. Listening.");
+  const over = state.phase === "ended" || state.phase === "failed";
+  if (over) showReceipt();
+  if (over && state.details.retryAfter > 0) countDown(state.details.retryAfter);
   showTime();
 }
 
+/** The relay's, if it sent one; a page that closes the connection itself hears no more and says what it counted. */
+function showReceipt() {
+  view.levelText("");
+  view.notice("");
+  if (call.receipt) view.receipt(linesOfReceipt(call.receipt));
+  else if (state.details.seconds) view.receipt(linesCountedHere({ ...call.counters, seconds: state.details.seconds }));
+}
+
 /** A refusal that says when to come back: the button waits with the person. */
-function countDown() {
+function countDown(seconds) {
+  view.wait(seconds);
   retryTimer = setInterval(() => {
-    if (state.phase !== "failed") return clearInterval(retryTimer);
-    const retryAfter = state.details.retryAfter - 1;
-    if (retryAfter <= 0) clearInterval(retryTimer);
-    state = { ...state, details: { ...state.details, retryAfter } };
-    view.show(screenOf(state), state);
+    seconds -= 1;
+    view.wait(seconds);
+    if (seconds <= 0) clearInterval(retryTimer);
   }, 1000);
 }
 
@@ -113,8 +120,11 @@ function level(side, value) {
   const now = performance.now();
   loudest = Math.max(loudest, value);
   // Only unbroken silence tells of a wrong microphone; the assistant's turn and a muted microphone do not count.
-  if (value > SILENT_LEVEL || screenOf(state) !== "listening") lastHeard = now;
-  if (now - lastHeard > NOTHING_HEARD_MILLISECONDS) {
+  if (value > SILENT_LEVEL || screenOf(state) !== "listening") {
+    lastHeard = now;
+    silenceTold = false;
+  } else if (now - lastHeard > NOTHING_HEARD_MILLISECONDS && !silenceTold) {
+    silenceTold = true;
     view.notice("I cannot hear anything. Is the right microphone chosen?");
   }
   if (now - levelTextAt < LEVEL_TEXT_MILLISECONDS) return;
@@ -156,6 +166,7 @@ addEventListener("offline", () => call.offline());
 addEventListener("pagehide", () => call.life && call.end());
 navigator.mediaDevices?.addEventListener("devicechange", refreshMicrophones);
 view.ledger(provider, "nothing");
+view.show(screenOf(state), state);
 
 // For tests and the curious: how far the page is and how much it moved. No token, and nothing that was said.
 window.airlock = Object.freeze(

@@ -41,6 +41,15 @@ export class Transcript {
     this.onChange(turn);
   }
 
+  /** Nothing more will come of the turns still open: the connection is gone. */
+  close() {
+    for (const turn of this.turns.filter(({ final }) => !final)) {
+      turn.final = true;
+      turn.interrupted = turn.who === "assistant";
+      this.onChange(turn);
+    }
+  }
+
   /** Something the page has to say between two turns. */
   note(text) {
     this.finish(`note-${this.turns.length}`, "note", text);

@@ -6,6 +6,7 @@ import { Wire } from "./wire.js";
 
 const NAMES = { you: "You", assistant: "Assistant" };
 const STILL_WORKING_MILLISECONDS = 4000;
+const NOTICE_MILLISECONDS = 8000;
 const element = (id) => document.getElementById(id);
 
 export class View {
@@ -46,7 +47,6 @@ export class View {
     this.showControls(row, state);
     this.wire.show(screen);
     if (!changed) return;
-    this.notice("");
     this.announce(row.remedy ? "" : `${row.heading} ${row.hint}`.trim());
     clearTimeout(this.patience);
     if (screen === "thinking") {
@@ -70,7 +70,7 @@ export class View {
     const button = element("main");
     setText(button, main.text);
     button.classList.toggle("ends", main.action === "end" || main.action === "cancel");
-    button.disabled = state.phase === "failed" && state.details.retryAfter > 0;
+    button.disabled = false;
     for (const name of ["continue", "stop", "mute", "hold", "hands-free", "type"]) {
       element(name).hidden = !also.includes(name);
     }
@@ -79,6 +79,13 @@ export class View {
     element("hold").classList.toggle("down", state.holding);
     const busy = ["asking", "reconnecting"].includes(state.phase);
     element("send").disabled = element("message").disabled = busy;
+  }
+
+  /** Holds the button back for some seconds. They are counted on it, not in the alert, which would be read each time. */
+  wait(seconds) {
+    const button = element("main");
+    button.disabled = seconds > 0;
+    setText(button, seconds > 0 ? `Try again in ${clockText(seconds)}` : "Try again");
   }
 
   /** Says something once to people who listen to the page. */
@@ -90,9 +97,10 @@ export class View {
     return element("announce").checked;
   }
 
-  /** A remark under the hint, until the screen changes. */
+  /** A remark under the hint, for some seconds. */
   notice(text) {
-    if (element("notice").textContent === text) return;
+    clearTimeout(this.noticed);
+    if (text) this.noticed = setTimeout(() => this.notice(""), NOTICE_MILLISECONDS);
     element("notice").textContent = text;
     element("notice").hidden = !text;
     if (text) this.announce(text);

@@ -1,10 +1,12 @@
-"""``python -m relay``: read the settings, then serve."""
+"""``python -m relay``: make sure that freed audio is overwritten, read the settings, then serve."""
 
 from __future__ import annotations
 
-import resource
+import os
+import sys
 
 from relay.app import serve_relay
+from relay.memory import forbid_dumps, scrubbing_environment
 from relay.settings import RelaySettings
 from service_kit.http_server import run
 from service_kit.log import set_up_logging
@@ -13,8 +15,11 @@ from service_kit.settings import load_settings
 
 def main() -> None:
     """Start the relay; exits with status 2 when its settings are wrong."""
-    # A core dump would hold the audio that is in transit.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    missing = scrubbing_environment(os.environ)
+    if missing:
+        # The allocator is chosen before Python starts, so start once more, as the same process.
+        os.execve(sys.executable, [sys.executable, "-m", "relay", *sys.argv[1:]], os.environ | missing)  # noqa: S606
+    forbid_dumps()
     settings = load_settings(RelaySettings)
     set_up_logging("relay", settings.log_level)
     run(lambda: serve_relay(settings))

@@ -109,10 +109,11 @@ def _require_upgrade(headers: CIMultiDictProxy[str]) -> None:
     connection = {part.strip().lower() for part in ",".join(headers.getall("Connection", ())).split(",")}
     if headers.get("Upgrade", "").strip().lower() != "websocket" or "upgrade" not in connection:
         raise Refusal("upgrade_required")
-    if headers.get("Sec-WebSocket-Version", "").strip() != "13":
+    if [version.strip() for version in headers.getall("Sec-WebSocket-Version", ())] != ["13"]:
         raise Refusal("upgrade_required")
+    keys = headers.getall("Sec-WebSocket-Key", ())
     try:
-        nonce = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
+        nonce = base64.b64decode(keys[0], validate=True) if len(keys) == 1 else b""
     except ValueError:
         nonce = b""
     if len(nonce) != 16:

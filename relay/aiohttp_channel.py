@@ -7,7 +7,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiohttp
 from aiohttp import WSMsgType, hdrs, web
@@ -31,8 +31,8 @@ def _ignore(_: object) -> None:
 class AiohttpChannel:
     """A :class:`relay.channel.Channel` over an aiohttp WebSocket of either side; use as ``async with``.
 
-    The socket must have been made with ``decode_text=False``, ``autoclose=False`` and a writer that never waits
-    (``writer_limit``), so that a send completes at once and this class alone decides about congestion.
+    The socket must have been made with ``decode_text=False``, ``autoclose=False``, ``autoping=False`` and a writer that
+    never waits (``writer_limit``), so that a send completes at once and this class alone decides about congestion.
     """
 
     def __init__(
@@ -63,8 +63,10 @@ class AiohttpChannel:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
-        if not self._socket.closed:
-            self._transport.abort()
+        if not self._socket.closed or self._transport.get_write_buffer_size():
+            self._transport.abort()  # who reads nothing would keep what is unwritten, and the socket, for ever
+        if isinstance(self._socket, UpstreamSocket):
+            self._socket.let_go()
         # Nobody may be left to look at it, and an unseen exception would be logged.
         if self.ended.done() and not self.ended.cancelled():
             self.ended.exception()
@@ -72,18 +74,26 @@ class AiohttpChannel:
 
     def send(self, frame: bytes) -> None:
         """Write one text message; silently nothing once the channel is gone."""
-        writing = self._socket.send_frame(frame, WSMsgType.TEXT)
+        self._write(frame, WSMsgType.TEXT)
+        if self._drain_timer is None and self._transport.get_write_buffer_size() > MAX_UNWRITTEN_BYTES:
+            self.on_congestion(True)
+            self._watch_drain()
+
+    def _write(self, payload: bytes, kind: Literal[WSMsgType.TEXT, WSMsgType.PONG]) -> None:
+        writing = self._socket.send_frame(payload, kind)
         try:
             writing.send(None)
         except StopIteration:
             pass
         except (ConnectionError, RuntimeError):
-            return  # it is gone, and the reader will say how
+            pass  # it is gone, and the reader will say how
         else:
             raise RuntimeError("the writer waited: the socket was made without a large writer_limit")
-        if self._drain_timer is None and self._transport.get_write_buffer_size() > MAX_UNWRITTEN_BYTES:
-            self.on_congestion(True)
-            self._watch_drain()
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """Answer, unless more is waiting to be written than the bound: pongs for one who does not read pile up."""
+        if self._transport.get_write_buffer_size() <= MAX_UNWRITTEN_BYTES:
+            self._write(payload, WSMsgType.PONG)
 
     def _watch_drain(self) -> None:
         """Look again until the buffer has drained: only while congested, so that the usual send costs nothing."""
@@ -125,15 +135,29 @@ class AiohttpChannel:
                 await self._may_read.wait()
             message = await self._socket.receive()
             if message.type is WSMsgType.TEXT:
+                if not _is_utf8(message.data):
+                    return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.INVALID_TEXT)
                 self.on_frame(message.data)
+            elif message.type is WSMsgType.PING:
+                self._answer_ping(message.data)
             elif message.type is WSMsgType.BINARY:
                 return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.UNSUPPORTED_DATA)
             elif message.type is WSMsgType.CLOSE:
                 return ChannelEnd(How.CLOSED, message.data or None)
             elif message.type is WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
                 return ChannelEnd(How.INVALID, message.data.code)
-            elif message.type not in (WSMsgType.PING, WSMsgType.PONG):
+            elif message.type is not WSMsgType.PONG:
                 return ChannelEnd(How.VANISHED)
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _sendable(code: int) -> int:
@@ -149,19 +173,27 @@ async def accept(
         timeout=CLOSE_SECONDS,
         heartbeat=HEARTBEAT_SECONDS,
         autoclose=False,
+        autoping=False,
         protocols=(subprotocol,) if subprotocol else (),
         compress=False,
         max_msg_size=max_message_bytes,
         writer_limit=sys.maxsize,
         decode_text=False,
     )
-    if subprotocol:
-        # aiohttp looks for it in the first Sec-WebSocket-Protocol line alone; a client may send several.
-        socket.headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = subprotocol
-    await socket.prepare(request)
+    await socket.prepare(_with_one_line_of_subprotocols(request))
     if request.transport is None:
         raise ConnectionResetError
     return socket, AiohttpChannel(socket, request.transport)
+
+
+def _with_one_line_of_subprotocols(request: web.Request) -> web.Request:
+    """The request as aiohttp must see it: it reads only the first line of offers, and logs that one, token included."""
+    lines = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, ())
+    if len(lines) < 2:
+        return request
+    headers = request.headers.copy()
+    headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = ",".join(lines)
+    return request.clone(headers=headers)
 
 
 class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):
@@ -174,3 +206,7 @@ class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):
         super().__init__(reader, writer, *args, **options)
         writer._limit = sys.maxsize  # noqa: SLF001 - see the class
         self.transport: asyncio.WriteTransport = writer.transport
+
+    def let_go(self) -> None:
+        """Tell the connector that the connection is done with; an aborted one would count as forgotten."""
+        self._response.close()

@@ -29,7 +29,7 @@ class ChannelEnd:
 
 
 class Channel(Protocol):
-    """One end of a session: whole text messages as bytes, by callback.
+    """One end of a session: whole text messages as bytes of valid UTF-8, by callback.
 
     Attributes:
         on_frame: called with each message; it must not block. What it raises ends the channel with that exception.

@@ -147,6 +147,7 @@ class _Response(_Part):
 
 
 _RESPONSE_FIELDS: Final = frozenset(_Response.__struct_fields__)
+_MAX_PARAM_CHARS: Final = 128
 _AT: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
 
@@ -215,7 +216,7 @@ def _open_leaves(
     open_leaves = {path: value for path, value in leaves.items() if is_open(path, lock.open_fields)}
     if lock.on_locked_field == "refuse":
         for path in (*(path for path in leaves if path not in open_leaves), *unknown):
-            raise Refusal("field_locked", param=f"{prefix}.{path}")
+            raise Refusal("field_locked", param=f"{prefix}.{path}"[:_MAX_PARAM_CHARS])
     kept: dict[str, Any] = {}
     for path, value in open_leaves.items():
         try:
@@ -309,7 +310,7 @@ def _refuse_unknown(event: Mapping[str, Any], shaped: Struct) -> None:
     known = {"type", *shaped.__struct_fields__}
     for key in event:
         if key not in known:
-            raise Refusal("field_locked", param=key)
+            raise Refusal("field_locked", param=key[:_MAX_PARAM_CHARS])
 
 
 def _at_most(asked: int | str, ceiling: int) -> int:

@@ -68,6 +68,7 @@ class Upstream:
                     headers=headers,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                     autoclose=False,
+                    autoping=False,
                     heartbeat=HEARTBEAT_SECONDS,
                     max_msg_size=MAX_MODEL_MESSAGE_BYTES,
                     decode_text=False,
@@ -118,7 +119,7 @@ def _retry_after(error: aiohttp.WSServerHandshakeError) -> float:
 
 
 def open_client(user_agent: str) -> aiohttp.ClientSession:
-    """The one HTTP client of the process: one pool, one TLS context; no cookies, no redirects, no second try."""
+    """The one HTTP client of the process: one TLS context, no cookies, no redirects, no second try."""
 
     async def refuse_redirect(*_: Any) -> None:
         raise aiohttp.ClientError("redirects are off")

@@ -27,11 +27,14 @@ from relay.model_events import show_session, show_to_browser
 from relay.pace import audio_bucket, message_bucket
 from relay.policy import ShowSession, judge_browser_event
 from service_kit.errors import Ending, Refusal
+from service_kit.session_fields import FIELDS
 from service_kit.session_token import Claims
 
 MAX_EARLY_BYTES: Final = 262_144
 STALL_SECONDS: Final = 10.0
 RATE_RETRY_AFTER_SECONDS: Final = 10.0
+_EARLY_FRAME_BYTES: Final = 64
+"""What keeping a frame costs beside its bytes, so that tiny frames fill the early buffer too."""
 
 End = Callable[..., None]
 
@@ -57,6 +60,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._early: list[bytes] = []
         self._early_bytes = 0
+        self._owes_session = False
         self._conversation = Conversation({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
@@ -76,6 +80,9 @@ class Wire:
         self._is_connected = True
         self._conversation = Conversation(session)
         self.last_activity = self._loop.time()
+        model.on_frame, self._browser.on_frame = self._from_model, self._from_browser
+        model.on_congestion, self._browser.on_congestion = self._model_congested, self._browser_congested
+        self._browser.resume()  # before the early frames, since those may hold it back again
         self._send(
             {
                 "type": "session.created",
@@ -86,14 +93,9 @@ class Wire:
         self.tell(started)
         while not waiting.empty():
             self._from_model(waiting.get_nowait())
-        model.on_frame = self._from_model
-        model.on_congestion = self._model_congested
-        self._browser.on_congestion = self._browser_congested
-        self._browser.on_frame = self._from_browser
         early, self._early = self._early, []
         for frame in early:
             self._from_browser(frame)
-        self._browser.resume()
 
     def disconnect(self) -> None:
         """Let nothing more through, not even what is being read in this moment."""
@@ -101,9 +103,8 @@ class Wire:
         for timer in self._stalls.values():
             timer.cancel()
         self._stalls.clear()
-        self._browser.on_frame = _drop
-        if self._model is not None:
-            self._model.on_frame = _drop
+        for channel in filter(None, (self._browser, self._model)):
+            channel.on_frame = channel.on_congestion = _drop
 
     def tell(self, event: dict[str, Any]) -> None:
         """Send the browser one of our own events, if it asked for them."""
@@ -124,9 +125,14 @@ class Wire:
         self._meter.bytes_out += len(frame)
         self._browser.send(frame)
 
+    def _stop(self, ending: Ending, told: Refusal | None = None) -> None:
+        """End the session, and let nothing through until its coroutine learns of it."""
+        self.disconnect()
+        self._end(ending, told)
+
     def _keep_early(self, frame: bytes) -> None:
         self._early.append(frame)
-        self._early_bytes += len(frame)
+        self._early_bytes += len(frame) + _EARLY_FRAME_BYTES
         if self._early_bytes >= MAX_EARLY_BYTES:
             self._browser.pause()
 
@@ -157,17 +163,16 @@ class Wire:
             )
         except Refusal as refusal:
             if refusal.code == "invalid_frame":
-                self._end(Ending.PROTOCOL_ERROR, refusal)
+                self._stop(Ending.PROTOCOL_ERROR, refusal)
             else:
                 self._refused(refusal)
             return
         self.last_activity = now
         if isinstance(verdict, ShowSession):
-            shown = show_session(conversation.effective, self._claims.lock)
-            self._send({"type": "session.updated", "event_id": new_event_id(), "session": shown})
+            self._show_session()
             return
         if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
-            self._end(Ending.BUDGET)
+            self._stop(Ending.BUDGET)
             return
         if self._may_hear(verdict.audio_bytes, now):
             model.send(encode(verdict.event))
@@ -180,20 +185,37 @@ class Wire:
             return False
         self._meter.audio_in_ms += milliseconds
         if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
-            self._end(Ending.BUDGET)
+            self._stop(Ending.BUDGET)
             return False
         return True
 
     def _too_fast(self) -> None:
-        self._end(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
+        self._stop(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
 
     def _refused(self, refusal: Refusal) -> None:
         self.refuse(refusal)
-        structlog.get_logger().info("event.refused", code=refusal.code, param=refusal.param)
+        structlog.get_logger().info("event.refused", code=refusal.code, param=_loggable(refusal))
         if self._meter.refused(self._loop.time(), self._claims.limits):
-            self._end(Ending.POLICY, Refusal("policy_violation"))
+            self._stop(Ending.POLICY, Refusal("policy_violation"))
+
+    def _show_session(self) -> None:
+        """Answer with the session as it is; to a browser that does not keep up once, when it does again.
+
+        It is told less than it asks for, or it could ask for more than fits into our memory.
+        """
+        if self._browser_stalls:
+            self._owes_session = True
+            return
+        shown = show_session(self._conversation.effective, self._claims.lock)
+        self._send({"type": "session.updated", "event_id": new_event_id(), "session": shown})
+
+    @property
+    def _browser_stalls(self) -> bool:
+        return Ending.SLOW_CONSUMER in self._stalls
 
     def _pong(self, event: dict[str, Any]) -> None:
+        if self._browser_stalls:
+            return
         sent_at = event.get("t")
         self._send(
             {
@@ -206,6 +228,8 @@ class Wire:
         )
 
     def _from_model(self, frame: bytes) -> None:
+        if not self._is_connected:
+            return
         self.last_activity = self._loop.time()
         spoken = model_delta(frame)
         if spoken is not None:
@@ -214,21 +238,28 @@ class Wire:
             self._meter.bytes_out += len(frame)
             self._browser.send(frame)
             return
-        event = decode_model_event(frame)
+        try:
+            event = decode_model_event(frame)
+            if event is not None:
+                self._conversation.observe(event)
+                self._meter.observe(event)
+                shown = show_to_browser(event, self._claims.lock)
+                if shown is not None:
+                    self._send(shown)
+        except RecursionError:  # nested deeper than we can look
+            event = None
         if event is None:
             structlog.get_logger().warning("upstream.failed", error="not an event")
             return
-        self._conversation.observe(event)
-        self._meter.observe(event)
-        shown = show_to_browser(event, self._claims.lock)
-        if shown is not None:
-            self._send(shown)
         if self._meter.over_budget(self._claims.limits):
-            self._end(Ending.BUDGET)
+            self._stop(Ending.BUDGET)
 
     def _browser_congested(self, congested: bool) -> None:
         """The browser does not keep up: hold the model back, for ten seconds at most."""
         self._congested(congested, self._model, Ending.SLOW_CONSUMER)
+        if not congested and self._owes_session:
+            self._owes_session = False
+            self._show_session()
 
     def _model_congested(self, congested: bool) -> None:
         self._congested(congested, self._browser, Ending.MODEL_FAILED)
@@ -241,10 +272,16 @@ class Wire:
             timer.cancel()
         if congested:
             source.pause()
-            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._end, ending)
+            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._stop, ending)
         else:
             source.resume()
 
 
-def _drop(_: bytes) -> None:
+def _drop(_: object) -> None:
     return
+
+
+def _loggable(refusal: Refusal) -> str | None:
+    """The refused field's name; not where it is a key of the client's own invention, which is content."""
+    _, _, path = (refusal.param or "").partition(".")
+    return refusal.param if refusal.code != "field_locked" or path in FIELDS else None

@@ -29,7 +29,9 @@ def speak(folder: Path, *sentences: str, pause_seconds: float = 3.0) -> Speech:
         spoken, padded = folder / f"spoken-{number}.wav", folder / f"padded-{number}.wav"
         _run("espeak-ng", "-s", "150", "-w", str(spoken), sentence)
         lead = _LEAD_SECONDS if number == 0 else 0
-        _run("sox", str(spoken), "-r", "48000", "-c", "1", "-b", "16", str(padded), "pad", str(lead), str(pause_seconds))
+        _run(
+            "sox", str(spoken), "-r", "48000", "-c", "1", "-b", "16", str(padded), "pad", str(lead), str(pause_seconds)
+        )
         parts.append(str(padded))
     path, wire = folder / "speech.wav", folder / "speech.raw"
     _run("sox", *parts, str(path))

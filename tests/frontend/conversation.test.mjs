@@ -173,6 +173,14 @@ test("the person's turn stands before the answer, however late its text comes", 
   assert.deepEqual([transcript.turns[0].text, transcript.turns[0].final], ["Good morning", true]);
 });
 
+test("a connection that is gone leaves no turn open", () => {
+  receive("input_audio_buffer.speech_started", { item_id: "U" });
+  receive("response.output_audio_transcript.delta", { ...place(), delta: "Hi" });
+  transcript.close();
+  assert.deepEqual(transcript.turns.map(({ final, interrupted }) => [final, interrupted]), [[true, false], [true, true]]);
+  assert.equal(transcript.count, 1);
+});
+
 test("unknown events change nothing", () => {
   const before = dispatched.length;
   receive("response.something_new", { delta: "x" });

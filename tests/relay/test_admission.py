@@ -94,7 +94,8 @@ def test_an_origin_on_the_list_is_let_in(origin: str) -> None:
         "https://evil-voice.example", "https://voice.example@evil.example", "https://user@voice.example",
         "https://voice.example#", "https://voice.example?", "https://voice.example,https://evil.example",
         "https://voice.example https://evil.example", "//voice.example", "voice.example", "file://",
-        "chrome-extension://abcdef", "https://voice․example", "https://voiсe.example", "https://bücher.example",
+        "chrome-extension://abcdef", "https://voice\u2024example", "https://voi\u0441e.example",
+        "https://bücher.example",
         "https://voice.example\u0000", "https://voice.example\udcff", "http://localhost", "http://127.0.0.1:8080",
         "http://[::1]:8080", "http://localhost:80801", " https://voice.example", "https://voice.example ",
         "https://sub.voice.example", "undefined", "https://voice.example.",
@@ -130,11 +131,12 @@ def test_the_connection_header_may_hold_more_than_the_upgrade(connection: str) -
     ("name", "value"),
     [
         ("Connection", None), ("Connection", ""), ("Connection", "close"), ("Connection", "keep-alive"),
-        ("Connection", "Upgraded"), ("Connection", "not-upgrade"), ("Upgrade", None), ("Upgrade", ""), ("Upgrade", "h2c"),
+        ("Connection", "Upgraded"), ("Connection", "not-upgrade"), ("Upgrade", None), ("Upgrade", ""), ("Upgrade",
+        "h2c"),
         ("Upgrade", "websocket2"), ("Upgrade", "websocket/13"), ("Sec-WebSocket-Version", None),
         ("Sec-WebSocket-Version", ""), ("Sec-WebSocket-Version", "7"), ("Sec-WebSocket-Version", "8"),
         ("Sec-WebSocket-Version", "12"), ("Sec-WebSocket-Version", "14"), ("Sec-WebSocket-Version", "13, 8"),
-        ("Sec-WebSocket-Version", "013"), ("Sec-WebSocket-Version", "１３"),
+        ("Sec-WebSocket-Version", "013"), ("Sec-WebSocket-Version", "\uff11\uff13"),
     ],
 )  # fmt: skip
 def test_what_is_no_websocket_upgrade_of_version_13_is_told_so(name: str, value: str | None) -> None:
@@ -145,11 +147,19 @@ def test_what_is_no_websocket_upgrade_of_version_13_is_told_so(name: str, value:
 @pytest.mark.parametrize(
     "key",
     [None, "", "x", base64.b64encode(bytes(15)).decode(), base64.b64encode(bytes(17)).decode(), "AAAAAAAAAAAAAAAAAAAAA",
-     "AAAAAAAAAAAAAAAAAAAAAA=", "AAAA AAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA==!", "ÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄ", "\udcff" * 24],
+     "AAAAAAAAAAAAAAAAAAAAAA=", "AAAA AAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAA==!", "ÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄÄ",
+     "\udcff" * 24],
 )  # fmt: skip
 def test_a_websocket_key_is_sixteen_bytes(key: str | None) -> None:
     lines = [] if key is None else [("Sec-WebSocket-Key", key)]
     assert refused(*BEARER, *lines, upgrade=without("Sec-WebSocket-Key")) == ("invalid_request", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("Sec-WebSocket-Version", "upgrade_required"), ("Sec-WebSocket-Key", "invalid_request")]
+)
+def test_version_and_key_are_said_once(name: str, code: str) -> None:
+    assert refused(*BEARER, (name, dict(UPGRADE)[name])) == (code, None)
 
 
 # --- the query ---
@@ -216,7 +226,8 @@ def test_subprotocols_are_read_over_all_lines(lines: list[str], offered: list[st
 @pytest.mark.parametrize(
     "lines",
     [
-        ["realtime", CARRIER], [CARRIER, "realtime"], [f"{CARRIER},realtime"], ["realtime", CARRIER, "openai-beta.realtime-v1"],
+        ["realtime", CARRIER], [CARRIER, "realtime"], [f"{CARRIER},realtime"], ["realtime", CARRIER,
+        "openai-beta.realtime-v1"],
         [f"realtime,{CARRIER}, openai-beta.realtime-v1"], ["", f"realtime, {CARRIER}"],
     ],
 )  # fmt: skip
@@ -297,7 +308,8 @@ def _tampered() -> list[str]:
     return [
         "", "ek_", "sk-proj-abc", "EK_" + TOKEN[3:], TOKEN[3:], TOKEN + "=", TOKEN + ".", TOKEN + "A", TOKEN[:-1],
         " " + TOKEN[3:], f"{payload}.{at}.{flipped}", f"{payload}.{at}", f"{payload}..{signature}", payload,
-        f"{payload}.{at}.", f"{payload}x.{at}.{signature}", TOKEN.replace("_", "-", 1), "ek_" + "A" * 509, "ek_" + "A" * 600,
+        f"{payload}.{at}.", f"{payload}x.{at}.{signature}", TOKEN.replace("_", "-", 1), "ek_" + "A" * 509,
+        "ek_" + "A" * 600,
         other_key, staging, "ek_é", "ek_\udcff", "ek_\u0000", TOKEN.upper(), TOKEN + "\u200b",
         CODEC.encode(SessionToken(SECRET[:23], int(NOW) + 300), NOW),
         CODEC.encode(SessionToken(SECRET, int(NOW) + 301), NOW),

@@ -157,7 +157,9 @@ def test_an_unknown_audio_format_counts_as_pcm(name: object, per_millisecond: in
     [
         b"", b"null", b"1", b'"text"', b"[]", b"{", b'{"type":"x"', b'{"a":1}{"a":1}', b'{"a":NaN}', b'{"a":Infinity}',
         b'{"a":-Infinity}', b'{"a":1,"a":1}', b'{"a":{"b":1,"b":2}}', b'{"a":1,"\\u0061":2}', b'{"a":"\\ud800"}',
-        b'{"\\udc00":1}', b'{"a":18446744073709551616}', b'{"a":1e999}', b'\xef\xbb\xbf{"a":1}', b"{'a':1}", b'{"a":1,}', b'{"a":01}', b'{"a":"\n"}', b"\x00", b'{"a":1}\x00',
+        b'{"\\udc00":1}', b'{"a":18446744073709551616}', b'{"a":1e999}', b'\xef\xbb\xbf{"a":1}',
+        b"{'a':1}", b'{"a":1,}', b'{"a":01}', b'{"a":"\n"}', b"\x00", b'{"a":1}\x00',
+        b'{"a":[' + b"1," * 65_536 + b"1]}", b'{"a":[' + b"[]," * 65_536 + b"1]}",
         b'{"a":' + b"[" * 33 + b"]" * 33 + b"}", b"[" * 200_000, b'{"a":' * 100_000,
     ],
     ids=lambda frame: repr(frame[:24]),
@@ -222,7 +224,8 @@ def test_a_delta_with_anything_unknown_goes_the_slow_way(change: dict[str, Any])
 @pytest.mark.parametrize(
     "frame",
     [
-        b"", b"[]", b"null", b'"x"', b"{}", b'{"type":1}', b'{"type":[]}', b'{"type":{}}', b'{"type":null}', b"\x00\xff",
+        b"", b"[]", b"null", b'"x"', b"{}", b'{"type":1}', b'{"type":[]}', b'{"type":{}}', b'{"type":null}',
+        b"\x00\xff",
         b'{"type":"x"', b'{"type":"x","a":"\xff"}', b'{"type":"x","a":"\\ud800"}', b'{"type":"x","a":NaN}',
         b'{"type":"x","a":' + b"[" * 100_000, audio_delta(0, event_id="?").replace(b"?", b"\xff"),
         audio_delta(0, delta=0).replace(b'"delta": 0', b'"delta": ' + b"[" * 100_000),

@@ -15,10 +15,12 @@ class FakeSession:
 
     def __init__(self, leave: asyncio.Event | None = None) -> None:
         self.told: list[object] = []
+        self.heard = asyncio.Event()
         self._leave = leave
 
     def announce_drain(self, ends_at: float) -> None:
         self.told.append(ends_at)
+        self.heard.set()
 
     def drain(self) -> None:
         self.told.append("drain")
@@ -94,8 +96,7 @@ async def test_sessions_hear_when_they_must_end_and_the_drain_waits_for_them() -
         tasks.create_task(sit(live, session, leave, seated))
         await seated.wait()
         draining = tasks.create_task(live.drain(600, asyncio.Event(), now=NOW))
-        while not session.told:
-            await asyncio.sleep(0)
+        await session.heard.wait()
         assert session.told == [NOW + 600 - CLOSING_SECONDS]
         assert not draining.done()
         leave.set()
@@ -119,8 +120,7 @@ async def test_haste_cuts_the_waiting_short() -> None:
         tasks.create_task(sit(live, session, leave, seated))
         await seated.wait()
         draining = tasks.create_task(live.drain(600, hurry, now=NOW))
-        while not session.told:
-            await asyncio.sleep(0)
+        await session.heard.wait()
         hurry.set()
         await draining
     assert session.told == [NOW + 600 - CLOSING_SECONDS, "drain"]

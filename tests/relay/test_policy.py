@@ -16,7 +16,7 @@ from service_kit.errors import Refusal
 from service_kit.profiles import CLIENT_EVENTS
 from service_kit.session_fields import FIELDS, OPENABLE, flatten
 from service_kit.session_token import Limits, Lock
-from tests.relay.building import EVERYTHING, OPEN_BY_DEFAULT, TRANSCRIPTION, audio_text, make_limits, make_lock
+from tests.relay.building import EVERYTHING, TRANSCRIPTION, audio_text, make_limits, make_lock
 
 NARROW = make_lock()
 REFUSE = make_lock(on_locked_field="refuse")
@@ -28,6 +28,9 @@ LIMITS = make_limits(max_output_tokens=1_000)
 
 SHOWN = "the session is shown"
 DROPPED = "left out"
+NOT_TEXT: list[Any] = [None, 1, [], {}]
+NO_LIST: list[Any] = [None, 1, "x", {}, True]
+NO_OBJECT: list[Any] = [None, 1, "x", []]
 JUNK: list[Any] = [None, True, 0, -1, 1.5, "", "x", [], {}, [[]], [{}], {"x": 1}, 2**63, "\u0000"]
 
 
@@ -101,7 +104,7 @@ def test_an_event_that_the_profile_does_not_list_is_not_allowed(event_type: str)
     [
         None, True, 0, 1.5, [], {}, ["response.create"], {"response.create": 1}, "", "x", "error", "session.created",
         "session.updated", "Session.Update", "session.update ", " session.update", "session.update\u0000",
-        "sеssion.update", "session․update", "response.create\u200b", "transcription_session.update",
+        "s\u0435ssion.update", "session\u2024update", "response.create\u200b", "transcription_session.update",
         "conversation.item.input_audio_transcription.completed", "response.done", "airlock.ping", "__proto__",
         "session.close", "response.mcp_call.in_progress",
     ],
@@ -212,7 +215,7 @@ STRANGE_KEYS = [
     "constructor",
     "Type",
     "audio ",
-    "іtem",
+    "\u0456tem",
     "",
     "a.b",
     "\u0000",
@@ -263,30 +266,30 @@ BAD_ITEMS: list[tuple[Any, tuple[str, str]]] = [
     *(
         ({"type": kind, "role": "user", "content": [TEXT]}, ("event_not_allowed", "item.type"))
         for kind in (
-            "Message", "mеssage", "function_call", "mcp_call", "mcp_list_tools", "mcp_approval_request",
+            "Message", "m\u0435ssage", "function_call", "mcp_call", "mcp_list_tools", "mcp_approval_request",
             "mcp_approval_response", "item_reference", "reasoning", "computer_call",
         )
     ),
     *(
         ({"type": "message", "role": role, "content": [TEXT]}, ("event_not_allowed", "item.role"))
-        for role in ("system", "assistant", "developer", "tool", "User", "user ", "usеr", *JUNK)
+        for role in ("system", "assistant", "developer", "tool", "User", "user ", "us\u0435r", *JUNK)
     ),
     ({"type": "message", "content": [TEXT]}, ("event_not_allowed", "item.role")),
     ({"type": "message", "role": "user"}, ("invalid_event", "item.content")),
-    *((message() | {"content": content}, ("invalid_event", "item.content")) for content in (None, 1, "x", {}, True)),
-    *((message(part), ("invalid_event", "item.content[0]")) for part in (None, 1, "x", [])),
+    *((message() | {"content": content}, ("invalid_event", "item.content")) for content in NO_LIST),
+    *((message(part), ("invalid_event", "item.content[0]")) for part in NO_OBJECT),
     *(
         (message({"type": kind, "text": "x", "audio": ""}), ("invalid_event", "item.content[0].type"))
-        for kind in ("text", "audio", "output_text", "output_audio", "input_image", "input_file", "", None, [], {}, 1)
+        for kind in ["text", "audio", "output_text", "output_audio", "input_image", "input_file", "", *NOT_TEXT]
     ),
     (message({"text": "x"}), ("invalid_event", "item.content[0].type")),
     (message({"type": "input_text"}), ("invalid_event", "item.content[0].text")),
-    *((message(TEXT | {"text": text}), ("invalid_event", "item.content[0].text")) for text in (None, 1, [], {})),
+    *((message(TEXT | {"text": text}), ("invalid_event", "item.content[0].text")) for text in NOT_TEXT),
     (message({"type": "input_audio"}), ("invalid_event", "item.content[0].audio")),
-    *((message(AUDIO | {"audio": audio}), ("invalid_event", "item.content[0].audio")) for audio in (None, 1, [], {})),
+    *((message(AUDIO | {"audio": audio}), ("invalid_event", "item.content[0].audio")) for audio in NOT_TEXT),
     *((message(AUDIO | {"audio": audio}), ("invalid_event", "item.content")) for audio in ("A", "AAAA=", "AA==", "é")),
-    *((message(AUDIO | {"transcript": x}), ("invalid_event", "item.content[0].transcript")) for x in (1, [], {})),
-    *((message(TEXT, id=x), ("invalid_event", "item.id")) for x in (None, 1, [], {}, "", "x" * 513)),
+    *((message(AUDIO | {"transcript": x}), ("invalid_event", "item.content[0].transcript")) for x in NOT_TEXT[1:]),
+    *((message(TEXT, id=x), ("invalid_event", "item.id")) for x in [*NOT_TEXT, "", "x" * 513]),
     (message(TEXT, {"type": "input_image", "image_url": "https://x"}), ("invalid_event", "item.content[1].type")),
 ]  # fmt: skip
 
@@ -332,9 +335,9 @@ def test_a_tool_output_is_forwarded_once_and_only_for_an_open_call() -> None:
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        *(({"call_id": x}, "item.call_id") for x in (None, 1, [], {}, "", "x" * 513)),
-        *(({"output": x}, "item.output") for x in (None, 1, [], {})),
-        *(({"id": x}, "item.id") for x in (None, 1, [], {}, "")),
+        *(({"call_id": x}, "item.call_id") for x in [*NOT_TEXT, "", "x" * 513]),
+        *(({"output": x}, "item.output") for x in NOT_TEXT),
+        *(({"id": x}, "item.id") for x in [*NOT_TEXT, ""]),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -396,7 +399,8 @@ GOOD: dict[str, list[Any]] = {
 BAD: dict[str, list[Any]] = {
     "output_modalities": [[], ["audio", "text"], ["video"], "audio", None, {}],
     "instructions": [None, 1, [], {}, "x" * 65_537],
-    "audio.input.format": [{}, {"type": "audio/opus"}, {"type": "audio/pcm", "rate": 1}, {"type": "audio/pcm", "x": 1}, "x"],
+    "audio.input.format": [{}, {"type": "audio/opus"}, {"type": "audio/pcm", "rate": 1}, {"type": "audio/pcm",
+    "x": 1}, "x"],
     "audio.input.transcription": ["x", [], {"model": ""}, {"x": 1}, {"model": "m", "prompt": 1}],
     "audio.input.noise_reduction": ["x", {}, {"type": "x"}, {"type": "near_field", "x": 1}],
     "audio.input.turn_detection": ["server_vad", {}, {"type": "x"}, {"type": "server_vad", "threshold": 2},
@@ -436,11 +440,11 @@ def test_the_tables_hold_every_field() -> None:
 def test_a_session_field_is_forwarded_only_where_it_is_open(path: str, lock_name: str) -> None:
     lock = LOCKS[lock_name]
     for value in GOOD[path]:
-        update = {"type": "session.update", "session": {"type": "realtime", **nested(path, value)}}
-        verdict = judge(update, lock)
+        session = {"type": "realtime", **nested(path, value)}
+        verdict = judge({"type": "session.update", "session": session}, lock)
         is_open = path in lock.open_fields or (lock is HEARING and path.startswith("audio.input."))
         if is_open:
-            assert verdict == {**update, "session": {**update["session"], "type": lock.session["type"]}}
+            assert verdict == {"type": "session.update", "session": session | {"type": lock.session["type"]}}
         elif lock.on_locked_field == "refuse":
             assert verdict == ("field_locked", f"session.{path}")
         else:
@@ -498,7 +502,7 @@ def test_an_update_is_narrowed_to_its_open_fields() -> None:
         {}, {"type": "realtime"}, {"type": []}, {"model": "gpt-other"}, {"audio": None}, {"audio": []}, {"audio": "x"},
         {"audio": {"output": None}}, {"audio": {"output": []}}, {"audio": {"input": {"turn_detection ": None}}},
         {"audio.output.voice": "cedar"}, {"audio": {"output.voice": "cedar"}}, {"Output_Modalities": ["text"]},
-        {"output_modalitieѕ": ["text"]}, {"voice": "cedar"}, {"modalities": ["text"]}, {"": 1},
+        {"output_modalitie\u0455": ["text"]}, {"voice": "cedar"}, {"modalities": ["text"]}, {"": 1},
         {"input_audio_transcription": {"prompt": "x"}}, {"audio": {"input": {"transcription": {"prompt": "x"}}}},
     ],
     ids=repr,
@@ -539,11 +543,13 @@ OWN_FIELDS: dict[str, tuple[list[Any], list[Any]]] = {
     "conversation": (["auto", "none"], [None, "", "conv_1", [], {}, 1, True]),
     "metadata": (
         [None, {}, {"a": "b"}, {f"k{i}": "v" for i in range(16)}, {"k" * 64: "v" * 512}],
-        [1, "x", [], {"a": 1}, {"a": None}, {"a": {}}, {f"k{i}": "v" for i in range(17)}, {"k" * 65: ""}, {"k": "v" * 513}],
+        [1, "x", [], {"a": 1}, {"a": None}, {"a": {}}, {f"k{i}": "v" for i in range(17)}, {"k" * 65: ""},
+        {"k": "v" * 513}],
     ),
     "output_modalities": ([["audio"], ["text"]], [None, [], "text", ["audio", "text"], ["video"], [1], {}]),
     "max_output_tokens": ([1, 1_000], [None, 0, -1, 1.5, "x", True, [], {}]),
-    "input": ([[], [message(TEXT)], [{"type": "item_reference", "id": "item_1"}]], [None, 1, "x", {}, [1], ["x"], [None]]),
+    "input": ([[], [message(TEXT)], [{"type": "item_reference", "id": "item_1"}]], [None, 1, "x", {}, [1], ["x"],
+    [None]]),
 }  # fmt: skip
 
 
@@ -627,11 +633,15 @@ def test_a_response_beyond_the_limit_leaves_its_calls_open() -> None:
 # --- whatever a stranger may think of ---
 
 NAMES = [
-    *FIELDS, *(key for path in FIELDS for key in path.split(".")), *CLIENT_EVENTS, "type", "event_id", "session", "item",
-    "item_id", "previous_item_id", "content", "content_index", "audio_end_ms", "role", "text", "call_id", "output", "id",
-    "response", "response_id", "conversation", "metadata", "input", "model", "Instructions", "іnstructions",
-    "instructions\u200b", "INSTRUCTIONS", "tools\u0000", "ｔools", "__proto__", "constructor", "toString", "$ref", "",
-    "audio.output.voice", "server_url", "mcp", "authorization", "user", "system", "message", "input_text", "input_audio",
+    *FIELDS, *(key for path in FIELDS for key in path.split(".")), *CLIENT_EVENTS, "type", "event_id", "session",
+    "item",
+    "item_id", "previous_item_id", "content", "content_index", "audio_end_ms", "role", "text", "call_id", "output",
+    "id",
+    "response", "response_id", "conversation", "metadata", "input", "model", "Instructions", "\u0456nstructions",
+    "instructions\u200b", "INSTRUCTIONS", "tools\u0000", "\uff54ools", "__proto__", "constructor", "toString", "$ref",
+    "",
+    "audio.output.voice", "server_url", "mcp", "authorization", "user", "system", "message", "input_text",
+    "input_audio",
     "function_call_output", "item_reference", "none", "auto", "realtime", "transcription", "call_1", "function", "name",
 ]  # fmt: skip
 scalars = st.one_of(
@@ -777,11 +787,14 @@ def test_nothing_outside_the_lock_escapes_and_nothing_but_a_refusal_is_raised(
     event: dict[str, Any], lock_name: str
 ) -> None:
     lock, talk = LOCKS[lock_name], conversation("call_1")
+    refusal: Refusal | None = None
     try:
         verdict = judge_browser_event(event, lock=lock, limits=LIMITS, conversation=talk)
-    except Refusal as refusal:
+    except Refusal as caught:
+        refusal = caught
+    if refusal is not None:
         assert refusal.code in ("invalid_event", "event_not_allowed", "field_locked", "response_limit")
-        encode(refusal.event("req_1", "event_1"))
+        assert len(encode(refusal.event("req_1", "event_1"))) < 2_000
         assert talk.open_calls == {"call_1"}, "a refused event answers no call"
         assert talk.out_of_band_responses == 0
         return

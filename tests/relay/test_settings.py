@@ -32,7 +32,7 @@ def _nothing_else_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> RelaySettings:
     for name, value in (COMPLETE | environment).items():
         monkeypatch.setenv(name, value)
-    return RelaySettings()  # type: ignore[call-arg] # the environment fills it
+    return RelaySettings()
 
 
 def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> set[str]:
@@ -58,7 +58,8 @@ def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("url", "kept"),
     [
-        ("https://api.openai.com/v1", "https://api.openai.com/v1"), ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+        ("https://api.openai.com/v1", "https://api.openai.com/v1"), ("https://api.openai.com/v1/",
+        "https://api.openai.com/v1"),
         ("http://127.0.0.1:9000/v1", "http://127.0.0.1:9000/v1"), ("wss://voice.example/v1", "wss://voice.example/v1"),
         ("ws://127.0.0.1:9000/v1//", "ws://127.0.0.1:9000/v1"),
     ],
@@ -69,7 +70,8 @@ def test_an_upstream_is_an_address_of_http_or_websocket(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     "url",
-    ["api.openai.com", "ftp://x/v1", "https://", "https:///v1", "file:///etc/passwd", "https://x/v1?y=z", "https://x/v1#y", "//x/v1"],
+    ["api.openai.com", "ftp://x/v1", "https://", "https:///v1", "file:///etc/passwd", "https://x/v1?y=z",
+    "https://x/v1#y", "//x/v1"],
 )  # fmt: skip
 def test_any_other_upstream_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert problems(monkeypatch, OPENAI_BASE_URL=url) == {"openai_base_url"}

@@ -1,0 +1,93 @@
+"""What was said does not stay in the relay's memory once the session is over."""
+
+import asyncio
+import base64
+import random
+import re
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from local_cloud.realtime import Simulator
+from tests.end_to_end.clients import connect, mint
+from tests.end_to_end.traces import Traces
+from tests.stack import Stack
+
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/PID/mem"),
+]
+
+RELAYS = 1
+SCRUBBED_WITHIN_SECONDS = 5.0
+SPEECH = [base64.b64encode(random.Random(n).randbytes(960)) for n in range(100)]
+"""Two seconds of noise in frames of 20 ms, so that no part of it can be anywhere by chance."""
+
+
+def copies(pid: int, needles: list[bytes]) -> int:
+    """How many pieces of the needles lie in a process' memory."""
+    pattern = re.compile(b"|".join(re.escape(needle[100:140]) for needle in needles))
+    found = 0
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            bounds, mode, *_ = line.split()
+            if not mode.startswith("rw") or "[v" in line:
+                continue
+            start, end = (int(bound, 16) for bound in bounds.split("-"))
+            memory.seek(start)
+            try:
+                found += len(pattern.findall(memory.read(end - start)))
+            except OSError:
+                continue  # a mapping that cannot be read holds nothing of ours
+    return found
+
+
+async def speak_and_leave(
+    stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession
+) -> tuple[int, int]:
+    """Hold a session of canary audio; the copies in the relay while it lives, and the fewest within 5 s of its end."""
+    pid = stack.processes["relay-0"].popen.pid
+    minted = await mint(http, stack)
+    talk = await connect(http, stack, minted)
+    async with talk:
+        await talk.until("session.created")
+        upstream = await simulator.connection(len(simulator.connections) - 1)
+        for frame in SPEECH:
+            await talk.socket.send_str('{"audio":"' + frame.decode() + '","type":"input_audio_buffer.append"}')
+        await upstream.wait_received("input_audio_buffer.append", len(SPEECH))
+        during = copies(pid, SPEECH)
+    await traces.session_end(minted.token_id)
+    deadline = time.monotonic() + SCRUBBED_WITHIN_SECONDS
+    left = copies(pid, SPEECH)
+    while left and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)  # memory cannot be awaited
+        left = copies(pid, SPEECH)
+    return during, left
+
+
+async def test_no_audio_is_left_in_memory_five_seconds_after_the_end(
+    stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession
+) -> None:
+    during, left = await speak_and_leave(stack, simulator, traces, http)
+    assert left == 0, f"{during} pieces while the session lived"
+
+
+async def test_the_search_finds_audio_where_memory_is_not_overwritten(
+    simulator: Simulator, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """The proof that the test above can fail: the same with Python's own allocator."""
+    stack = Stack(
+        tmp_path,
+        openai_base_url=simulator.base_url,
+        OPENAI_API_KEY="sk-upstream",
+        PYTHONMALLOC="pymalloc",
+        MALLOC_PERTURB_="0",
+        SERVE_PAGE="false",
+    )
+    with stack, Traces(stack) as traces:
+        _, left = await speak_and_leave(stack, simulator, traces, http)
+    assert left > 0

@@ -1,0 +1,463 @@
+"""The aiohttp channel on real sockets: frames, holding back, and every way an end can go away."""
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+
+from relay.aiohttp_channel import MAX_UNWRITTEN_BYTES, AiohttpChannel, UpstreamSocket, accept
+from relay.channel import ChannelEnd, How
+
+LARGEST = 65_536
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+
+
+def client_frame(opcode: int, payload: bytes = b"", *, fin: bool = True, reserved: int = 0) -> bytes:
+    """One masked frame, with a mask of zeros."""
+    head = bytes([(0x80 if fin else 0) | reserved | opcode])
+    size = len(payload)
+    if size < 126:
+        head += bytes([0x80 | size])
+    elif size < 65_536:
+        head += bytes([0x80 | 126]) + struct.pack("!H", size)
+    else:
+        head += bytes([0x80 | 127]) + struct.pack("!Q", size)
+    return head + bytes(4) + payload
+
+
+class Line:
+    """One connection: our channel on one end, a raw socket on the other that says exactly what a test wants.
+
+    Attributes:
+        heard: the frames our channel was called with.
+        left: set when the server's handler is over.
+    """
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self.left = asyncio.Event()
+        self.heard: asyncio.Queue[bytes] = asyncio.Queue()
+        self.channel: AiohttpChannel
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        socket, channel = await accept(request, subprotocol=None, max_message_bytes=LARGEST)
+        channel.on_frame = self.heard.put_nowait
+        self.channel = channel
+        async with channel:
+            self.ready.set()
+            await self.let_go.wait()
+        self.left.set()
+        return socket
+
+    def write(self, *frames: bytes) -> None:
+        self.writer.write(b"".join(frames))
+
+    async def frame(self) -> tuple[int, bytes]:
+        """The next frame of the server: opcode and payload."""
+        async with asyncio.timeout(5):
+            first, second = await self.reader.readexactly(2)
+            size = second & 0x7F
+            if size == 126:
+                (size,) = struct.unpack("!H", await self.reader.readexactly(2))
+            elif size == 127:
+                (size,) = struct.unpack("!Q", await self.reader.readexactly(8))
+            return first & 0x0F, await self.reader.readexactly(size)
+
+    async def end(self) -> ChannelEnd:
+        async with asyncio.timeout(5):
+            return await self.channel.ended
+
+    async def read_to_the_end(self) -> int:
+        """How many bytes still come before the connection is gone, which must be soon."""
+        size = 0
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(3):
+                while chunk := await self.reader.read(65_536):
+                    size += len(chunk)
+        return size
+
+
+@pytest.fixture
+async def line() -> AsyncIterator[Line]:
+    before = asyncio.all_tasks()
+    line = Line()
+    app = web.Application()
+    app.router.add_get("/", line.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    line.reader, line.writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    line.writer.write(HANDSHAKE)
+    assert (await line.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    await line.ready.wait()
+    yield line
+    line.let_go.set()
+    line.writer.close()
+    async with asyncio.timeout(5):
+        await line.left.wait()
+    await runner.cleanup()
+    with contextlib.suppress(ConnectionError):
+        await line.writer.wait_closed()
+    assert asyncio.all_tasks() - before <= {asyncio.current_task()}, "a task was left running"
+
+
+# --- frames ---
+
+
+async def test_frames_arrive_in_order_and_as_bytes(line: Line) -> None:
+    sent = [f"frame {number} ü".encode() for number in range(200)]
+    line.write(*(client_frame(TEXT, frame) for frame in sent))
+    async with asyncio.timeout(5):
+        assert [await line.heard.get() for _ in sent] == sent
+
+
+async def test_frames_are_sent_in_order_as_text(line: Line) -> None:
+    sent = [b'{"n":%d}' % number for number in range(200)]
+    for frame in sent:
+        line.channel.send(frame)
+    assert [await line.frame() for _ in sent] == [(TEXT, frame) for frame in sent]
+
+
+async def test_a_message_in_pieces_arrives_whole(line: Line) -> None:
+    line.write(client_frame(TEXT, b"a\xc3", fin=False), client_frame(PING, b"x"), client_frame(0, b"\xbcb"))
+    async with asyncio.timeout(5):
+        assert await line.heard.get() == "aüb".encode()
+    assert await line.frame() == (PONG, b"x")
+
+
+async def test_a_ping_is_answered_and_a_pong_is_not(line: Line) -> None:
+    line.write(client_frame(PONG, b"nobody asked"), client_frame(PING, b"hello"), client_frame(TEXT, b"x"))
+    assert await line.frame() == (PONG, b"hello")
+    assert await line.heard.get() == b"x"
+
+
+# --- holding back ---
+
+
+async def test_a_paused_channel_hears_nothing_and_holds_the_sender_back(line: Line) -> None:
+    line.write(client_frame(TEXT, b"first"))
+    assert await line.heard.get() == b"first"
+    line.channel.pause()
+    line.write(client_frame(TEXT, b"at most one was under way"))
+    message = client_frame(TEXT, b"x" * 60_000)
+
+    async def pour() -> None:
+        while True:
+            line.write(message)
+            await line.writer.drain()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(pour(), 1)  # TCP's buffers fill up, and then the sender waits: for ever
+    assert line.writer.transport.get_write_buffer_size() > 0
+    assert line.heard.qsize() <= 1
+    line.channel.resume()
+    async with asyncio.timeout(5):
+        await line.writer.drain()
+        assert await line.heard.get() == b"at most one was under way"
+        assert await line.heard.get() == b"x" * 60_000
+
+
+async def test_congestion_is_told_once_and_again_when_it_cleared(line: Line) -> None:
+    told: asyncio.Queue[bool] = asyncio.Queue()
+    line.channel.on_congestion = told.put_nowait
+    frame = b"x" * 60_000
+    sent = 0
+    while told.empty():
+        line.channel.send(frame)
+        sent += 1
+        assert sent < 1_000
+    for _ in range(3):
+        line.channel.send(frame)
+    assert told.get_nowait() is True
+    assert told.empty()
+    for _ in range(sent + 3):
+        assert await line.frame() == (TEXT, frame)
+    async with asyncio.timeout(5):
+        assert await told.get() is False
+
+
+async def test_pings_of_a_client_that_does_not_read_do_not_pile_up(line: Line) -> None:
+    flood = client_frame(PING, b"x" * 125) * 500
+    for _ in range(200):  # 12 MB of pings, whose pongs nobody reads
+        line.write(flood)
+        await line.writer.drain()
+    line.write(client_frame(TEXT, b"after them"))
+    async with asyncio.timeout(10):
+        assert await line.heard.get() == b"after them"
+    assert line.channel._transport.get_write_buffer_size() <= 2 * MAX_UNWRITTEN_BYTES
+
+
+# --- how the other side goes away ---
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"), [(b"", None), (struct.pack("!H", 1000), 1000), (struct.pack("!H", 4001) + b"bye", 4001)]
+)
+async def test_a_close_frame_is_heard_with_its_code(line: Line, payload: bytes, code: int | None) -> None:
+    line.write(client_frame(CLOSE, payload))
+    assert await line.end() == ChannelEnd(How.CLOSED, code)
+
+
+async def test_a_message_after_the_close_frame_is_not_heard(line: Line) -> None:
+    line.write(client_frame(TEXT, b"before"), client_frame(CLOSE), client_frame(TEXT, b"after"))
+    assert await line.end() == ChannelEnd(How.CLOSED)
+    assert await line.heard.get() == b"before"
+    await asyncio.sleep(0)
+    assert line.heard.empty()
+
+
+async def test_a_broken_connection_has_vanished(line: Line) -> None:
+    line.writer.transport.abort()
+    assert await line.end() == ChannelEnd(How.VANISHED)
+
+
+async def test_an_end_of_file_without_a_close_frame_has_vanished(line: Line) -> None:
+    line.writer.close()
+    assert (await line.end()).how is How.VANISHED
+
+
+INVALID: dict[str, tuple[bytes, int]] = {
+    "binary": (client_frame(BINARY, b"{}"), 1003),
+    "too big": (client_frame(TEXT, b"x" * (LARGEST + 1)), 1009),
+    "too big in pieces": (
+        client_frame(TEXT, b"x" * LARGEST, fin=False)
+        + client_frame(0, b"x" * LARGEST, fin=False)
+        + client_frame(0, b"x"),
+        1009,
+    ),
+    "announced too big": (bytes([0x81, 0xFF]) + struct.pack("!Q", 2**40) + bytes(4), 1009),
+    "not UTF-8": (client_frame(TEXT, b"\xff"), 1007),
+    "half a character": (client_frame(TEXT, b"a\xc3"), 1007),
+    "a surrogate": (client_frame(TEXT, b"\xed\xa0\x80"), 1007),
+    "an overlong slash": (client_frame(TEXT, b"\xc0\xaf"), 1007),
+    "compressed": (client_frame(TEXT, b"x", reserved=0x40), 1002),
+    "a reserved bit": (client_frame(TEXT, b"x", reserved=0x20), 1002),
+    "an unknown opcode": (client_frame(0x3, b"x"), 1002),
+    "an unknown control opcode": (client_frame(0xB), 1002),
+    "a long ping": (client_frame(PING, b"x" * 126), 1002),
+    "a ping in pieces": (client_frame(PING, b"x", fin=False), 1002),
+    "a continuation of nothing": (client_frame(0, b"x"), 1002),
+    "a message inside another": (client_frame(TEXT, b"x", fin=False) + client_frame(TEXT, b"y"), 1002),
+    "a close code of one byte": (client_frame(CLOSE, b"x"), 1002),
+    "a forbidden close code": (client_frame(CLOSE, struct.pack("!H", 1005)), 1002),
+    "a close reason that is not UTF-8": (client_frame(CLOSE, struct.pack("!H", 1000) + b"\xff"), 1007),
+}
+
+
+@pytest.mark.parametrize("name", sorted(INVALID))
+async def test_what_breaks_the_protocol_is_invalid_and_says_how(line: Line, name: str) -> None:
+    sent, code = INVALID[name]
+    line.write(sent)
+    assert await line.end() == ChannelEnd(How.INVALID, code)
+    assert line.heard.empty()
+
+
+async def test_what_the_callback_raises_ends_the_channel_with_it(line: Line) -> None:
+    def fail(_: bytes) -> None:
+        raise ZeroDivisionError
+
+    line.channel.on_frame = fail
+    line.write(client_frame(TEXT, b"x"), client_frame(TEXT, b"y"))
+    with pytest.raises(ZeroDivisionError):
+        await line.end()
+
+
+# --- how we go away ---
+
+
+async def test_code_and_reason_reach_the_other_side(line: Line) -> None:
+    closing = asyncio.create_task(line.channel.close(4408, "idle_timeout"))
+    assert await line.frame() == (CLOSE, struct.pack("!H", 4408) + b"idle_timeout")
+    line.write(client_frame(CLOSE, struct.pack("!H", 4408)))
+    await closing
+
+
+async def test_a_long_reason_is_cut_between_characters(line: Line) -> None:
+    closing = asyncio.create_task(line.channel.close(1000, "ü" * 100))
+    assert await line.frame() == (CLOSE, struct.pack("!H", 1000) + ("ü" * 61).encode())
+    line.write(client_frame(CLOSE))
+    await closing
+
+
+async def test_what_was_sent_before_the_close_arrives_before_it(line: Line) -> None:
+    line.channel.send(b"last words")
+    closing = asyncio.create_task(line.channel.close(1000, ""))
+    assert await line.frame() == (TEXT, b"last words")
+    assert (await line.frame())[0] == CLOSE
+    line.write(client_frame(CLOSE))
+    await closing
+
+
+async def test_sending_and_closing_after_the_end_does_nothing(line: Line) -> None:
+    line.writer.transport.abort()
+    await line.end()
+    for _ in range(3):
+        line.channel.send(b"x")
+        line.channel.pause()
+        line.channel.resume()
+        await line.channel.close(1000, "x")
+
+
+async def test_sending_after_our_close_is_silent_and_closing_twice_too(line: Line) -> None:
+    closing = asyncio.create_task(line.channel.close(1000, "x"))
+    await line.frame()
+    line.channel.send(b"too late")
+    line.write(client_frame(CLOSE))
+    await closing
+    await line.channel.close(1011, "again")
+    line.channel.send(b"too late")
+
+
+async def test_two_closes_at_once_are_one(line: Line) -> None:
+    closing = asyncio.gather(line.channel.close(1000, "a"), line.channel.close(1011, "b"))
+    assert (await line.frame())[0] == CLOSE
+    line.write(client_frame(CLOSE))
+    await closing
+
+
+async def test_a_close_that_nobody_answers_is_over_within_two_seconds(line: Line) -> None:
+    async with asyncio.timeout(2):
+        await line.channel.close(1000, "x")
+
+
+async def test_a_paused_channel_can_be_closed(line: Line) -> None:
+    line.channel.pause()
+    closing = asyncio.create_task(line.channel.close(1000, "x"))
+    await line.frame()
+    line.write(client_frame(CLOSE))
+    async with asyncio.timeout(2):
+        await closing
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(line: Line) -> None:
+    """Or its socket and all that waits to be written would stay for as long as it likes."""
+    sent = 0
+    while line.channel._transport.get_write_buffer_size() < 4 * MAX_UNWRITTEN_BYTES:
+        line.channel.send(b"x" * 60_000)
+        sent += 60_000
+    async with asyncio.timeout(2):
+        await line.channel.close(4408, "slow_consumer")
+    line.let_go.set()
+    async with asyncio.timeout(1):
+        await line.left.wait()
+    assert await line.read_to_the_end() < sent
+
+
+async def test_leaving_without_a_close_cuts_the_connection(line: Line) -> None:
+    line.let_go.set()
+    assert await line.read_to_the_end() == 0
+
+
+# --- the upgrade ---
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [["realtime"], ["secret, realtime"], ["secret", "realtime"], ["realtime", "secret"], ["secret", "x", "realtime"]],
+)
+async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_is_logged(
+    lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket, channel = await accept(request, subprotocol="realtime", max_message_bytes=LARGEST)
+        async with channel:
+            await channel.close(1000, "")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    offers = "".join(f"Sec-WebSocket-Protocol: {line}\r\n" for line in lines)
+    writer.write(HANDSHAKE.replace(b"\r\n\r\n", b"\r\n" + offers.encode() + b"\r\n"))
+    answer = await reader.readuntil(b"\r\n\r\n")
+    writer.write(client_frame(CLOSE))
+    await reader.read()
+    writer.close()
+    await runner.cleanup()
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"sec-websocket-protocol: realtime\r\n" in answer.lower()
+    assert caplog.records == []
+
+
+# --- the other side of a dial ---
+
+
+@contextlib.asynccontextmanager
+async def dialled(handler: Callable[[web.WebSocketResponse[Any]], Any]) -> AsyncIterator[AiohttpChannel]:
+    """Our channel as a client of a server that does what a test wants."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await handler(socket)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        async with aiohttp.ClientSession(ws_response_class=UpstreamSocket) as http:
+            host, port = runner.addresses[0][:2]
+            socket = await http.ws_connect(f"http://{host}:{port}/", autoclose=False, autoping=False, decode_text=False)
+            assert isinstance(socket, UpstreamSocket)
+            async with AiohttpChannel(socket, socket.transport) as channel:
+                yield channel
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_dialled_channel_sends_hears_and_closes() -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    closed: asyncio.Future[tuple[object, object]] = asyncio.get_running_loop().create_future()
+
+    async def echo(socket: web.WebSocketResponse[Any]) -> None:
+        message = await socket.receive()
+        await socket.send_str(f"heard {message.data}")
+        message = await socket.receive()
+        closed.set_result((message.data, message.extra))
+
+    async with asyncio.timeout(5), dialled(echo) as channel:
+        channel.on_frame = heard.put_nowait
+        channel.send(b"hello")
+        assert await heard.get() == b"heard hello"
+        await channel.close(1001, "going")
+        assert await closed == (1001, "going")
+
+
+async def test_a_dialled_channel_answers_pings() -> None:
+    answered = asyncio.Event()
+
+    async def ping(socket: web.WebSocketResponse[Any]) -> None:
+        socket._autoping = False
+        await socket.ping(b"x")
+        message = await socket.receive()
+        assert (message.type, bytes(message.data)) == (WSMsgType.PONG, b"x")
+        answered.set()
+
+    async with asyncio.timeout(5), dialled(ping):
+        await answered.wait()
+
+
+async def test_a_dialled_channel_hears_the_close_code() -> None:
+    async def close(socket: web.WebSocketResponse[Any]) -> None:
+        await socket.close(code=3000, message=b"no")
+
+    async with asyncio.timeout(5), dialled(close) as channel:
+        assert await channel.ended == ChannelEnd(How.CLOSED, 3000)
