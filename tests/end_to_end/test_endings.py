@@ -1,7 +1,6 @@
 """Every way a session ends: one receipt, the right code on either side, its leases free, its token as it should be."""
 
 import asyncio
-import resource
 import socket
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.end_to_end.clients import (
     upstream_of,
 )
 from tests.end_to_end.conftest import DEFAULTS
-from tests.end_to_end.traces import Traces, until
+from tests.end_to_end.traces import Traces, resident_mib, until
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
@@ -390,9 +389,3 @@ async def test_a_browser_that_pauses_and_reads_on_loses_nothing(
             assert (await talk.next())["event_id"] == f"event_{number}"
         await talk.socket.close()
     await check_spent(traces, minted.token_id, "browser_closed", None, 1000)
-
-
-def resident_mib(stack: Stack) -> float:
-    """The relay's resident memory."""
-    pages = Path(f"/proc/{stack.processes['relay-0'].popen.pid}/statm").read_text().split()[1]
-    return int(pages) * resource.getpagesize() / 2**20

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -61,3 +63,9 @@ async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(POLL_SECONDS)
+
+
+def resident_mib(stack: Stack) -> float:
+    """The relay's resident memory."""
+    pages = Path(f"/proc/{stack.processes['relay-0'].popen.pid}/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize() / 2**20
