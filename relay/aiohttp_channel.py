@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Literal
 
 import aiohttp
 from aiohttp import WSMsgType, hdrs, web
 
-from relay.channel import ChannelEnd, How
+from relay.channel import (
+    CLOSE_SECONDS,
+    DRAINED_BYTES,
+    HEARTBEAT_SECONDS,
+    MAX_UNWRITTEN_BYTES,
+    ChannelEnd,
+    How,
+    NotConnected,
+    OpenChannel,
+    ignore,
+    is_utf8,
+    sendable_code,
+)
 from service_kit.errors import close_reason
 
-HEARTBEAT_SECONDS: Final = 20.0
-"""A ping after this much silence; aiohttp waits half as long for the answer."""
-CLOSE_SECONDS: Final = 1.5
-"""A lease is freed within 2 s of its session's end, so the goodbyes must be shorter."""
-MAX_UNWRITTEN_BYTES: Final = 262_144
-_DRAINED_BYTES: Final = MAX_UNWRITTEN_BYTES // 4
 _DRAIN_POLL_SECONDS: Final = 0.01
-
-
-def _ignore(_: object) -> None:
-    return
 
 
 class AiohttpChannel:
@@ -47,8 +49,8 @@ class AiohttpChannel:
         self._reader: asyncio.Task[None] | None = None
         self._drain_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self.on_frame: Callable[[bytes], None] = _ignore
-        self.on_congestion: Callable[[bool], None] = _ignore
+        self.on_frame: Callable[[bytes], None] = ignore
+        self.on_congestion: Callable[[bool], None] = ignore
         self.ended: asyncio.Future[ChannelEnd] = self._loop.create_future()
 
     async def __aenter__(self) -> AiohttpChannel:
@@ -70,7 +72,7 @@ class AiohttpChannel:
         # Nobody may be left to look at it, and an unseen exception would be logged.
         if self.ended.done() and not self.ended.cancelled():
             self.ended.exception()
-        self.on_frame = self.on_congestion = _ignore
+        self.on_frame = self.on_congestion = ignore
 
     def send(self, frame: bytes) -> None:
         """Write one text message; silently nothing once the channel is gone."""
@@ -97,7 +99,7 @@ class AiohttpChannel:
 
     def _watch_drain(self) -> None:
         """Look again until the buffer has drained: only while congested, so that the usual send costs nothing."""
-        if self._transport.get_write_buffer_size() > _DRAINED_BYTES and not self.ended.done():
+        if self._transport.get_write_buffer_size() > DRAINED_BYTES and not self.ended.done():
             self._drain_timer = self._loop.call_later(_DRAIN_POLL_SECONDS, self._watch_drain)
         else:
             self._drain_timer = None
@@ -115,7 +117,7 @@ class AiohttpChannel:
         """Say goodbye and let go of the connection, within two seconds."""
         with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._socket.close(code=_sendable(code), message=close_reason(reason))
+                await self._socket.close(code=sendable_code(code), message=close_reason(reason))
 
     async def _read(self) -> None:
         try:
@@ -135,7 +137,7 @@ class AiohttpChannel:
                 await self._may_read.wait()
             message = await self._socket.receive()
             if message.type is WSMsgType.TEXT:
-                if not _is_utf8(message.data):
+                if not is_utf8(message.data):
                     return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.INVALID_TEXT)
                 self.on_frame(message.data)
             elif message.type is WSMsgType.PING:
@@ -148,42 +150,6 @@ class AiohttpChannel:
                 return ChannelEnd(How.INVALID, message.data.code)
             elif message.type is not WSMsgType.PONG:
                 return ChannelEnd(How.VANISHED)
-
-
-def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _sendable(code: int) -> int:
-    """``code``, or 1000 for those that only note how a connection ended (RFC 6455 §7.4.1)."""
-    return 1000 if code in (1004, 1005, 1006, 1015) or not 1000 <= code < 5000 else code
-
-
-async def accept(
-    request: web.Request, *, subprotocol: str | None, max_message_bytes: int
-) -> tuple[web.WebSocketResponse[Any], AiohttpChannel]:
-    """Answer the browser's upgrade and give its end of the session. Raises ConnectionError when it is gone."""
-    socket: web.WebSocketResponse[Any] = web.WebSocketResponse(
-        timeout=CLOSE_SECONDS,
-        heartbeat=HEARTBEAT_SECONDS,
-        autoclose=False,
-        autoping=False,
-        protocols=(subprotocol,) if subprotocol else (),
-        compress=False,
-        max_msg_size=max_message_bytes,
-        writer_limit=sys.maxsize,
-        decode_text=False,
-    )
-    await socket.prepare(_with_one_line_of_subprotocols(request))
-    if request.transport is None:
-        raise ConnectionResetError
-    return socket, AiohttpChannel(socket, request.transport)
 
 
 def _with_one_line_of_subprotocols(request: web.Request) -> web.Request:
@@ -210,3 +176,77 @@ class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):
     def let_go(self) -> None:
         """Tell the connector that the connection is done with; an aborted one would count as forgotten."""
         self._response.close()
+
+
+class AiohttpWebSockets:
+    """Channels of both sides on aiohttp; ``http`` is the client that dials (see :func:`open_client`)."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+
+    async def accept(
+        self, request: web.Request, *, subprotocol: str | None, max_message_bytes: int
+    ) -> tuple[web.StreamResponse, OpenChannel]:
+        """Answer an admitted upgrade: the response, and the client's end. Raises ConnectionError when it is gone."""
+        socket: web.WebSocketResponse[Any] = web.WebSocketResponse(
+            timeout=CLOSE_SECONDS,
+            heartbeat=HEARTBEAT_SECONDS,
+            autoclose=False,
+            autoping=False,
+            protocols=(subprotocol,) if subprotocol else (),
+            compress=False,
+            max_msg_size=max_message_bytes,
+            writer_limit=sys.maxsize,
+            decode_text=False,
+        )
+        await socket.prepare(_with_one_line_of_subprotocols(request))
+        if request.transport is None:
+            raise ConnectionResetError
+        return socket, AiohttpChannel(socket, request.transport)
+
+    async def connect(
+        self, url: str, headers: Mapping[str, str], on_frame: Callable[[bytes], None], *, max_message_bytes: int
+    ) -> OpenChannel:
+        """Dial once, without redirects or proxies; ``on_frame`` gets the frames from the first. Raises NotConnected."""
+        try:
+            socket = await self._http.ws_connect(
+                url,
+                headers=headers,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+                autoclose=False,
+                autoping=False,
+                heartbeat=HEARTBEAT_SECONDS,
+                max_msg_size=max_message_bytes,
+                decode_text=False,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            retry_after = error.headers.get(hdrs.RETRY_AFTER, "") if error.headers else ""
+            raise NotConnected(error.status, retry_after) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise NotConnected from error
+        assert isinstance(socket, UpstreamSocket)  # noqa: S101 - the client session makes no other
+        channel = AiohttpChannel(socket, socket.transport)
+        channel.on_frame = on_frame
+        return channel
+
+
+def open_client(user_agent: str) -> aiohttp.ClientSession:
+    """The one HTTP client of the process: one TLS context, no cookies, no redirects, no second try."""
+
+    async def refuse_redirect(*_: Any) -> None:
+        raise aiohttp.ClientError("redirects are off")
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(refuse_redirect)
+    client = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": user_agent},
+        timeout=aiohttp.ClientTimeout(total=None),
+        trace_configs=[tracing],
+        trust_env=False,
+        ws_response_class=UpstreamSocket,
+    )
+    # aiohttp dials once more, unasked, when the connection breaks before an answer; one dial per client's try is ours.
+    client._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
+    return client

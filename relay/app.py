@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -11,12 +12,15 @@ import structlog
 from aiohttp import web
 
 from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
+from relay.aiohttp_channel import AiohttpWebSockets, open_client
+from relay.channel import WebSockets
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
+from relay.picows_channel import PicowsWebSockets
 from relay.redemption import Redemptions
 from relay.session import Relay, refuse_by_close, run_session
-from relay.settings import RelaySettings
-from relay.upstream import Upstream, open_client
+from relay.settings import RelaySettings, WebSocketLibrary
+from relay.upstream import Upstream
 from service_kit import redis_client
 from service_kit.client_address import client_address
 from service_kit.errors import Refusal
@@ -51,9 +55,10 @@ def create_app(settings: RelaySettings) -> web.Application:
             per_subject=settings.max_sessions_per_subject,
             per_address=settings.max_sessions_per_address,
         )
-        async with open_client(USER_AGENT) as http:
+        async with _open(settings.websockets) as websockets:
             app[RELAY] = Relay(
-                upstream=Upstream(settings.openai_base_url, settings.openai_api_key.get_secret_value(), http),
+                websockets=websockets,
+                upstream=Upstream(settings.openai_base_url, settings.openai_api_key.get_secret_value(), websockets),
                 redemptions=Redemptions(redis, settings.airlock_env),
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
                 live=app[LIVE],
@@ -68,6 +73,16 @@ def create_app(settings: RelaySettings) -> web.Application:
         app.router.add_get(path, _realtime, allow_head=False)
     app[READINESS].add_routes(app)
     return app
+
+
+@contextlib.asynccontextmanager
+async def _open(library: WebSocketLibrary) -> AsyncIterator[WebSockets]:
+    """The library that carries both ends of every session."""
+    if library == "picows":
+        yield PicowsWebSockets(USER_AGENT)
+    else:
+        async with open_client(USER_AGENT) as http:
+            yield AiohttpWebSockets(http)
 
 
 async def _realtime(request: web.Request) -> web.StreamResponse:
@@ -92,7 +107,7 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             address=app[RELAY].pseudonyms.of("", address),
         )
         if isinstance(refusal, Expired) and refusal.by_subprotocol:
-            return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL)
+            return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL, app[RELAY].websockets)
         raise
     return await run_session(request, ticket, app[RELAY], address)
 

@@ -17,8 +17,7 @@ import structlog
 from aiohttp import web
 
 from relay.admission import Ticket
-from relay.aiohttp_channel import accept
-from relay.channel import ChannelEnd, How
+from relay.channel import ChannelEnd, How, WebSockets
 from relay.clocks import Clocks
 from relay.endings import NORMAL, Over, over_by, over_by_browser, over_by_model, without_token
 from relay.events import encode, new_event_id
@@ -50,6 +49,7 @@ class Ended(Exception):
 class Relay:
     """What every session of the process shares."""
 
+    websockets: WebSockets
     upstream: Upstream
     redemptions: Redemptions
     leases: Leases
@@ -79,19 +79,21 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
         )
         if not ticket.by_subprotocol:
             raise
-        return await refuse_by_close(request, refusal, ticket.subprotocol)
+        return await refuse_by_close(request, refusal, ticket.subprotocol, relay.websockets)
 
 
-async def refuse_by_close(request: web.Request, refusal: Refusal, subprotocol: str | None) -> web.StreamResponse:
+async def refuse_by_close(
+    request: web.Request, refusal: Refusal, subprotocol: str | None, websockets: WebSockets
+) -> web.StreamResponse:
     """Say no to a client that cannot read a failed upgrade: upgrade, one ``error`` event, close."""
     try:
-        socket, channel = await accept(request, subprotocol=subprotocol, max_message_bytes=1024)
+        response, channel = await websockets.accept(request, subprotocol=subprotocol, max_message_bytes=1024)
     except ConnectionError:
         return web.Response()
     async with channel:
         channel.send(encode(refusal.event(request[REQUEST_ID], new_event_id())))
         await channel.close(refusal.close or NORMAL, refusal.code)
-    return socket
+    return response
 
 
 class Session:
@@ -127,7 +129,7 @@ class Session:
         """Live from the upgrade to the close; returns the answered upgrade."""
         self._log.info("redeem.ok")
         try:
-            socket, browser = await accept(
+            response, browser = await self._relay.websockets.accept(
                 self._request,
                 subprotocol=self._ticket.subprotocol,
                 max_message_bytes=self._claims.limits.max_message_bytes,
@@ -158,7 +160,7 @@ class Session:
         if self._is_live:
             with contextlib.suppress(RedisUnavailable):
                 await self._redemption.end()
-        return socket
+        return response
 
     async def _until_over(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> Over:
         """Converse until the first ending, whatever it is."""

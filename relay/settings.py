@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from service_kit.settings import ServiceSettings, in_production
+
+WebSocketLibrary = Literal["aiohttp", "picows"]
 
 
 class RelaySettings(ServiceSettings):
@@ -16,6 +18,7 @@ class RelaySettings(ServiceSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8081
     openai_api_key: SecretStr
     openai_base_url: str = "https://api.openai.com/v1"
+    websockets: WebSocketLibrary = "aiohttp"
     max_sessions: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     max_sessions_per_subject: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000

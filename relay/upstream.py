@@ -8,14 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-import aiohttp
-from aiohttp.typedefs import LooseHeaders
-
-from relay.aiohttp_channel import CLOSE_SECONDS, HEARTBEAT_SECONDS, AiohttpChannel, UpstreamSocket
-from relay.channel import Channel
+from relay.channel import Channel, NotConnected, WebSockets
 from service_kit.errors import Refusal, Retry
 from service_kit.provider import provider_name
 from service_kit.session_token import Lock
@@ -41,12 +37,12 @@ class Upstream:
         provider: the name told to clients.
     """
 
-    def __init__(self, base_url: str, api_key: str, http: aiohttp.ClientSession) -> None:
+    def __init__(self, base_url: str, api_key: str, websockets: WebSockets) -> None:
         parts = urlsplit(base_url)
         scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
         self._base_url = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/realtime", "", ""))
         self._api_key = api_key
-        self._http = http
+        self._websockets = websockets
         self.provider = provider_name(base_url)
 
     @contextlib.asynccontextmanager
@@ -57,29 +53,19 @@ class Upstream:
 
         ``safety_identifier`` is the subject's pseudonym. Raises Refusal: ``upstream_busy``, ``upstream_unavailable``.
         """
-        headers: LooseHeaders = {
+        headers = {
             "Authorization": f"Bearer {self._api_key}",
             "OpenAI-Safety-Identifier": safety_identifier,
         }
         try:
             async with asyncio.timeout(DIAL_SECONDS):
-                socket = await self._http.ws_connect(
-                    self._url(lock),
-                    headers=headers,
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
-                    autoclose=False,
-                    autoping=False,
-                    heartbeat=HEARTBEAT_SECONDS,
-                    max_msg_size=MAX_MODEL_MESSAGE_BYTES,
-                    decode_text=False,
+                channel = await self._websockets.connect(
+                    self._url(lock), headers, on_frame, max_message_bytes=MAX_MODEL_MESSAGE_BYTES
                 )
-        except aiohttp.WSServerHandshakeError as error:
+        except NotConnected as error:
             raise _refusal(error) from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except TimeoutError as error:
             raise Refusal("upstream_unavailable") from error
-        assert isinstance(socket, UpstreamSocket)  # noqa: S101 - the client session makes no other
-        channel = AiohttpChannel(socket, socket.transport)
-        channel.on_frame = on_frame
         async with channel:
             try:
                 yield channel
@@ -92,39 +78,16 @@ class Upstream:
         return f"{self._base_url}?model={quote(lock.model, safe='')}"
 
 
-def _refusal(error: aiohttp.WSServerHandshakeError) -> Refusal:
+def _refusal(error: NotConnected) -> Refusal:
     if error.status == 429:
-        return Refusal("upstream_busy", retry_after=_retry_after(error), retry=Retry.SAME_TOKEN)
+        return Refusal("upstream_busy", retry_after=_retry_after(error.retry_after), retry=Retry.SAME_TOKEN)
     if error.status in (401, 403):
         return AuthenticationFailed()
     return Refusal("upstream_unavailable")
 
 
-def _retry_after(error: aiohttp.WSServerHandshakeError) -> float:
-    """Its Retry-After in seconds, within reason; dates are not read."""
-    text = error.headers.get("Retry-After", "") if error.headers else ""
+def _retry_after(text: str) -> float:
+    """A Retry-After header in seconds, within reason; dates are not read."""
     if text.isascii() and text.isdigit():
         return min(float(text[:6]), _MAX_RETRY_AFTER_SECONDS)
     return _BUSY_RETRY_AFTER_SECONDS
-
-
-def open_client(user_agent: str) -> aiohttp.ClientSession:
-    """The one HTTP client of the process: one TLS context, no cookies, no redirects, no second try."""
-
-    async def refuse_redirect(*_: Any) -> None:
-        raise aiohttp.ClientError("redirects are off")
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_redirect.append(refuse_redirect)
-    client = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": user_agent},
-        timeout=aiohttp.ClientTimeout(total=None),
-        trace_configs=[tracing],
-        trust_env=False,
-        ws_response_class=UpstreamSocket,
-    )
-    # aiohttp dials once more, unasked, when the connection breaks before an answer; one dial per client's try is ours.
-    client._retry_connection = False  # noqa: SLF001 - aiohttp has no public switch
-    return client

@@ -1,9 +1,11 @@
 """The whole product for each test module, with the simulator in the tests' own event loop.
 
-A module's ``SETTINGS`` are the services' environment, its ``RELAYS`` the number of relays.
+A module's ``SETTINGS`` are the services' environment, its ``RELAYS`` the number of relays. The relays carry WebSockets
+with the library that AIRLOCK_TEST_WEBSOCKETS names, aiohttp if unset.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "MAX_SESSIONS_PER_ADDRESS": "1000",
     "OPENAI_API_KEY": "sk-upstream",
     "SERVE_PAGE": "false",
+    "WEBSOCKETS": os.environ.get("AIRLOCK_TEST_WEBSOCKETS", "aiohttp"),
 }
 
 

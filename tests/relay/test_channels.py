@@ -1,17 +1,17 @@
-"""The aiohttp channel on real sockets: frames, holding back, and every way an end can go away."""
+"""The channels on real sockets, of every library: frames, holding back, and every way an end can go away."""
 
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
-from relay.aiohttp_channel import MAX_UNWRITTEN_BYTES, AiohttpChannel, UpstreamSocket, accept
-from relay.channel import ChannelEnd, How
+from relay.aiohttp_channel import AiohttpWebSockets, open_client
+from relay.channel import MAX_UNWRITTEN_BYTES, ChannelEnd, How, OpenChannel, WebSockets
+from relay.picows_channel import PicowsWebSockets
 
 LARGEST = 65_536
 HANDSHAKE = (
@@ -42,24 +42,30 @@ class Line:
         left: set when the server's handler is over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, websockets: WebSockets) -> None:
+        self._websockets = websockets
         self.ready = asyncio.Event()
         self.let_go = asyncio.Event()
         self.left = asyncio.Event()
         self.heard: asyncio.Queue[bytes] = asyncio.Queue()
-        self.channel: AiohttpChannel
+        self.channel: OpenChannel
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        socket, channel = await accept(request, subprotocol=None, max_message_bytes=LARGEST)
+        response, channel = await self._websockets.accept(request, subprotocol=None, max_message_bytes=LARGEST)
         channel.on_frame = self.heard.put_nowait
         self.channel = channel
         async with channel:
             self.ready.set()
             await self.let_go.wait()
         self.left.set()
-        return socket
+        return response
+
+    def unwritten(self) -> int:
+        """How many bytes wait to be written to the client."""
+        transport: asyncio.Transport = self.channel._transport  # type: ignore[attr-defined]
+        return transport.get_write_buffer_size()
 
     def write(self, *frames: bytes) -> None:
         self.writer.write(b"".join(frames))
@@ -89,10 +95,19 @@ class Line:
         return size
 
 
+@pytest.fixture(params=["aiohttp", "picows"])
+async def websockets(request: pytest.FixtureRequest) -> AsyncIterator[WebSockets]:
+    if request.param == "picows":
+        yield PicowsWebSockets("test")
+    else:
+        async with open_client("test") as http:
+            yield AiohttpWebSockets(http)
+
+
 @pytest.fixture
-async def line() -> AsyncIterator[Line]:
+async def line(websockets: WebSockets) -> AsyncIterator[Line]:
     before = asyncio.all_tasks()
-    line = Line()
+    line = Line(websockets)
     app = web.Application()
     app.router.add_get("/", line.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -196,7 +211,7 @@ async def test_pings_of_a_client_that_does_not_read_do_not_pile_up(line: Line) -
     line.write(client_frame(TEXT, b"after them"))
     async with asyncio.timeout(10):
         assert await line.heard.get() == b"after them"
-    assert line.channel._transport.get_write_buffer_size() <= 2 * MAX_UNWRITTEN_BYTES
+    assert line.unwritten() <= 2 * MAX_UNWRITTEN_BYTES
 
 
 # --- how the other side goes away ---
@@ -344,7 +359,7 @@ async def test_a_paused_channel_can_be_closed(line: Line) -> None:
 async def test_a_client_that_reads_nothing_is_cut_off(line: Line) -> None:
     """Or its socket and all that waits to be written would stay for as long as it likes."""
     sent = 0
-    while line.channel._transport.get_write_buffer_size() < 4 * MAX_UNWRITTEN_BYTES:
+    while line.unwritten() < 4 * MAX_UNWRITTEN_BYTES:
         line.channel.send(b"x" * 60_000)
         sent += 60_000
     async with asyncio.timeout(2):
@@ -368,13 +383,13 @@ async def test_leaving_without_a_close_cuts_the_connection(line: Line) -> None:
     [["realtime"], ["secret, realtime"], ["secret", "realtime"], ["realtime", "secret"], ["secret", "x", "realtime"]],
 )
 async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_is_logged(
-    lines: list[str], caplog: pytest.LogCaptureFixture
+    websockets: WebSockets, lines: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def handle(request: web.Request) -> web.StreamResponse:
-        socket, channel = await accept(request, subprotocol="realtime", max_message_bytes=LARGEST)
+        response, channel = await websockets.accept(request, subprotocol="realtime", max_message_bytes=LARGEST)
         async with channel:
             await channel.close(1000, "")
-        return socket
+        return response
 
     app = web.Application()
     app.router.add_get("/", handle)
@@ -398,32 +413,42 @@ async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_
 
 
 @contextlib.asynccontextmanager
-async def dialled(handler: Callable[[web.WebSocketResponse[Any]], Any]) -> AsyncIterator[AiohttpChannel]:
-    """Our channel as a client of a server that does what a test wants."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        await handler(socket)
-        return socket
-
+async def serving(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """A server that does what a test wants; its address."""
     app = web.Application()
-    app.router.add_get("/", handle)
+    app.router.add_get("/", handler)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        async with aiohttp.ClientSession(ws_response_class=UpstreamSocket) as http:
-            host, port = runner.addresses[0][:2]
-            socket = await http.ws_connect(f"http://{host}:{port}/", autoclose=False, autoping=False, decode_text=False)
-            assert isinstance(socket, UpstreamSocket)
-            async with AiohttpChannel(socket, socket.transport) as channel:
-                yield channel
+        host, port = runner.addresses[0][:2]
+        yield f"ws://{host}:{port}/"
     finally:
         await runner.cleanup()
 
 
-async def test_a_dialled_channel_sends_hears_and_closes() -> None:
+@contextlib.asynccontextmanager
+async def dialled(
+    websockets: WebSockets,
+    handler: Callable[[web.WebSocketResponse[Any]], Any],
+    on_frame: Callable[[bytes], None] = lambda _: None,
+) -> AsyncIterator[OpenChannel]:
+    """Our channel as a client of a server that does what a test wants."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        await handler(socket)
+        return socket
+
+    async with (
+        serving(handle) as url,
+        await websockets.connect(url, {}, on_frame, max_message_bytes=LARGEST) as channel,
+    ):
+        yield channel
+
+
+async def test_a_dialled_channel_sends_hears_and_closes(websockets: WebSockets) -> None:
     heard: asyncio.Queue[bytes] = asyncio.Queue()
     closed: asyncio.Future[tuple[object, object]] = asyncio.get_running_loop().create_future()
 
@@ -433,15 +458,14 @@ async def test_a_dialled_channel_sends_hears_and_closes() -> None:
         message = await socket.receive()
         closed.set_result((message.data, message.extra))
 
-    async with asyncio.timeout(5), dialled(echo) as channel:
-        channel.on_frame = heard.put_nowait
+    async with asyncio.timeout(5), dialled(websockets, echo, heard.put_nowait) as channel:
         channel.send(b"hello")
         assert await heard.get() == b"heard hello"
         await channel.close(1001, "going")
         assert await closed == (1001, "going")
 
 
-async def test_a_dialled_channel_answers_pings() -> None:
+async def test_a_dialled_channel_answers_pings(websockets: WebSockets) -> None:
     answered = asyncio.Event()
 
     async def ping(socket: web.WebSocketResponse[Any]) -> None:
@@ -451,13 +475,13 @@ async def test_a_dialled_channel_answers_pings() -> None:
         assert (message.type, bytes(message.data)) == (WSMsgType.PONG, b"x")
         answered.set()
 
-    async with asyncio.timeout(5), dialled(ping):
+    async with asyncio.timeout(5), dialled(websockets, ping):
         await answered.wait()
 
 
-async def test_a_dialled_channel_hears_the_close_code() -> None:
+async def test_a_dialled_channel_hears_the_close_code(websockets: WebSockets) -> None:
     async def close(socket: web.WebSocketResponse[Any]) -> None:
         await socket.close(code=3000, message=b"no")
 
-    async with asyncio.timeout(5), dialled(close) as channel:
+    async with asyncio.timeout(5), dialled(websockets, close) as channel:
         assert await channel.ended == ChannelEnd(How.CLOSED, 3000)
