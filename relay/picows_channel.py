@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import logging
 import ssl
@@ -408,6 +409,11 @@ class _Protocol(WSProtocol):  # type: ignore[misc] # see the import
             self._http.connection_lost(error)
             self._http = None
 
+    def abort(self) -> None:
+        """Cut the connection, if there is one."""
+        if self.transport is not None:
+            self.transport.disconnect(graceful=False)
+
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Take bytes that somebody else has read; what aiohttp calls of a parser."""
         left = memoryview(data)
@@ -482,24 +488,28 @@ class PicowsWebSockets:
             resource=f"{parts.path}?{parts.query}",
             headers={"User-Agent": self._user_agent, **headers},
         )
-        try:
-            await asyncio.get_running_loop().create_connection(
-                lambda: protocol,
-                parts.hostname or "",
-                parts.port or (443 if is_secure else 80),
-                ssl=self._tls if is_secure else None,
-            )
-            await protocol.wait_until_handshake_complete()
-        except WSHandshakeError as error:
-            if error.response is None:
+        with contextlib.ExitStack() as unless_connected:
+            unless_connected.callback(protocol.abort)
+            try:
+                await asyncio.get_running_loop().create_connection(
+                    lambda: protocol,
+                    parts.hostname or "",
+                    parts.port or (443 if is_secure else 80),
+                    ssl=self._tls if is_secure else None,
+                )
+                await protocol.wait_until_handshake_complete()
+            except WSHandshakeError as error:
+                raise _not_connected(error) from error
+            except OSError as error:
                 raise NotConnected from error
-            headers_back = getattr(error.response, "headers", {})
-            raise NotConnected(error.response.status, headers_back.get(hdrs.RETRY_AFTER, "")) from error
-        except OSError as error:
-            raise NotConnected from error
-        finally:
-            if not channel.is_connected and protocol.transport is not None:
-                protocol.transport.disconnect(graceful=False)
-        if not channel.is_connected:
-            raise NotConnected
+            if not channel.is_connected:
+                raise NotConnected
+            unless_connected.pop_all()
         return channel
+
+
+def _not_connected(error: WSHandshakeError) -> NotConnected:
+    """What a server answered instead of taking the upgrade; of what is no HTTP there is no response."""
+    if error.response is None:
+        return NotConnected()
+    return NotConnected(error.response.status, error.response.headers.get(hdrs.RETRY_AFTER, ""))

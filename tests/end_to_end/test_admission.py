@@ -138,9 +138,7 @@ async def test_nothing_of_the_client_s_request_reaches_the_model(
         await talk.until("session.created")
         upstream = simulator.connections[-1]
     assert upstream.query == {"model": MODEL}
-    assert set(map(str.lower, upstream.headers)) == {
-        "accept",
-        "accept-encoding",
+    assert set(map(str.lower, upstream.headers)) - {"accept", "accept-encoding"} == {  # aiohttp's own
         "authorization",
         "connection",
         "host",

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 
+from relay import aiohttp_channel, picows_channel
 from relay.aiohttp_channel import AiohttpWebSockets, open_client
-from relay.channel import MAX_UNWRITTEN_BYTES, ChannelEnd, How, OpenChannel, WebSockets
+from relay.channel import MAX_UNWRITTEN_BYTES, ChannelEnd, How, NotConnected, OpenChannel, WebSockets
 from relay.picows_channel import PicowsWebSockets
 
 LARGEST = 65_536
@@ -48,6 +50,7 @@ class Line:
         self.let_go = asyncio.Event()
         self.left = asyncio.Event()
         self.heard: asyncio.Queue[bytes] = asyncio.Queue()
+        self.server: web.Server
         self.channel: OpenChannel
         self.reader: asyncio.StreamReader
         self.writer: asyncio.StreamWriter
@@ -105,6 +108,12 @@ async def websockets(request: pytest.FixtureRequest) -> AsyncIterator[WebSockets
 
 
 @pytest.fixture
+def short_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (aiohttp_channel, picows_channel):
+        monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.2)
+
+
+@pytest.fixture
 async def line(websockets: WebSockets) -> AsyncIterator[Line]:
     before = asyncio.all_tasks()
     line = Line(websockets)
@@ -112,6 +121,8 @@ async def line(websockets: WebSockets) -> AsyncIterator[Line]:
     app.router.add_get("/", line.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
+    assert runner.server is not None
+    line.server = runner.server
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     line.reader, line.writer = await asyncio.open_connection(*runner.addresses[0][:2])
     line.writer.write(HANDSHAKE)
@@ -287,6 +298,50 @@ async def test_what_the_callback_raises_ends_the_channel_with_it(line: Line) -> 
     line.write(client_frame(TEXT, b"x"), client_frame(TEXT, b"y"))
     with pytest.raises(ZeroDivisionError):
         await line.end()
+
+
+async def test_fragments_interleaved_with_control_frames_and_split_anywhere_are_put_together(line: Line) -> None:
+    pieces = client_frame(TEXT, b"a", fin=False) + client_frame(PING, b"1") + client_frame(0, b"", fin=False)
+    pieces += (
+        client_frame(0, b"b", fin=False) + client_frame(PONG) + client_frame(0, b"c") + client_frame(TEXT, b"next")
+    )
+    for at in range(len(pieces)):
+        line.write(pieces[at : at + 1])
+        await asyncio.sleep(0.001)  # so that it arrives on its own
+    async with asyncio.timeout(5):
+        assert [await line.heard.get(), await line.heard.get()] == [b"abc", b"next"]
+    assert await line.frame() == (PONG, b"1")
+
+
+async def test_the_largest_message_is_heard_whole_or_in_pieces(line: Line) -> None:
+    size = LARGEST - 1  # where aiohttp's limit lies
+    line.write(client_frame(TEXT, b"x" * size))
+    line.write(client_frame(TEXT, b"y" * 1_000, fin=False), client_frame(0, b"y" * (size - 1_000)))
+    async with asyncio.timeout(5):
+        assert await line.heard.get() == b"x" * size
+        assert await line.heard.get() == b"y" * size
+
+
+async def test_messages_of_all_sizes_are_sent_whole(line: Line) -> None:
+    """Each with its own header: those of one turn of the event loop wait together to be written."""
+    sizes = [0, 1, 125, 126, 1_330, 8_192, 8_193, 60_000, 65_535, 65_536, 9_000, 300_000, 10] * 3
+    for size in sizes:
+        line.channel.send(b"x" * size)
+    for size in sizes:
+        assert await line.frame() == (TEXT, b"x" * size)
+
+
+async def test_an_answered_ping_keeps_a_silent_channel(short_heartbeat: None, line: Line) -> None:
+    for _ in range(3):
+        opcode, payload = await line.frame()
+        assert opcode == PING
+        line.write(client_frame(PONG, payload))
+    assert not line.channel.ended.done()
+
+
+async def test_an_unanswered_ping_ends_it_as_vanished(short_heartbeat: None, line: Line) -> None:
+    assert (await line.frame())[0] == PING
+    assert await line.end() == ChannelEnd(How.VANISHED)
 
 
 # --- how we go away ---
@@ -485,3 +540,116 @@ async def test_a_dialled_channel_hears_the_close_code(websockets: WebSockets) ->
 
     async with asyncio.timeout(5), dialled(websockets, close) as channel:
         assert await channel.ended == ChannelEnd(How.CLOSED, 3000)
+
+
+async def test_a_dialled_channel_says_what_it_was_told_to_and_asks_for_no_compression(websockets: WebSockets) -> None:
+    seen: asyncio.Queue[web.BaseRequest] = asyncio.Queue()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        seen.put_nowait(request)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        return socket
+
+    async with serving(handle) as url:
+        headers = {"Authorization": "Bearer key"}
+        async with await websockets.connect(
+            f"{url}?model=gpt-realtime-2.1", headers, lambda _: None, max_message_bytes=LARGEST
+        ):
+            request = await seen.get()
+    assert request.raw_path == "/?model=gpt-realtime-2.1"
+    assert request.headers["Host"] == url.split("/")[2]
+    assert (request.headers["Authorization"], request.headers["User-Agent"]) == ("Bearer key", "test")
+    assert not {"Origin", "Cookie", "Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"} & request.headers.keys()
+
+
+async def test_a_dialled_channel_hears_frames_that_come_with_the_handshake(websockets: WebSockets) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def greet(socket: web.WebSocketResponse[Any]) -> None:
+        await socket.send_str("hello")
+        await socket.receive()
+
+    async with asyncio.timeout(5), dialled(websockets, greet, heard.put_nowait) as channel:
+        assert await heard.get() == b"hello"
+        await channel.close(1000, "")
+
+
+async def test_a_dialled_server_may_not_send_more_than_it_should(websockets: WebSockets) -> None:
+    async def pour(socket: web.WebSocketResponse[Any]) -> None:
+        await socket.send_str("x" * (LARGEST + 1))
+        await socket.receive()
+
+    async with asyncio.timeout(5), dialled(websockets, pour) as channel:
+        assert await channel.ended == ChannelEnd(How.INVALID, 1009)
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after"), [(401, ""), (403, ""), (429, "7"), (500, ""), (503, "soon"), (302, "")]
+)
+async def test_a_status_instead_of_an_upgrade_is_told(websockets: WebSockets, status: int, retry_after: str) -> None:
+    calls = 0
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        return web.Response(status=status, headers={"Retry-After": retry_after, "Location": "/"})
+
+    async with serving(refuse) as url:
+        with pytest.raises(NotConnected) as refused:
+            await websockets.connect(url, {}, lambda _: None, max_message_bytes=LARGEST)
+    assert calls == 1
+    if status != 302:  # aiohttp does not say where it stopped
+        assert (refused.value.status, refused.value.retry_after) == (status, retry_after)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", id="no upgrade"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", id="no HTTP"),
+        pytest.param(b"HTTP/1.1 429\r\n", id="half a response"),
+    ],
+)
+async def test_what_is_no_answer_is_no_connection(websockets: WebSockets, answer: bytes) -> None:
+    calls = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server, asyncio.timeout(5):
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NotConnected):
+            await websockets.connect(f"ws://127.0.0.1:{port}/", {}, lambda _: None, max_message_bytes=LARGEST)
+    assert calls == 1
+
+
+async def test_nobody_there_is_no_connection(websockets: WebSockets) -> None:
+    with socket.socket() as reserved:  # bound, so that nobody else gets the port; not listening, so that it refuses
+        reserved.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{reserved.getsockname()[1]}/"
+        with pytest.raises(NotConnected):
+            await websockets.connect(url, {}, lambda _: None, max_message_bytes=LARGEST)
+
+
+async def test_a_dial_that_is_given_up_leaves_nothing_behind(websockets: WebSockets) -> None:
+    gone = asyncio.Event()
+
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        gone.set()
+        writer.close()
+
+    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await websockets.connect(f"ws://127.0.0.1:{port}/", {}, lambda _: None, max_message_bytes=LARGEST)
+        async with asyncio.timeout(1):
+            await gone.wait()
