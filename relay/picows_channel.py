@@ -246,9 +246,10 @@ class PicowsChannel(WSListener):
         elif kind is not _PONG:
             self.on_violation(_UNSUPPORTED_DATA)
 
-    def on_data(self) -> None:
-        """Bytes came, of whatever kind."""
+    def on_data(self) -> bool:
+        """Bytes came, of whatever kind; whether they are to be looked at."""
         self._was_heard = True
+        return not self._is_deaf
 
     def on_close(self, code: int | None) -> None:
         """A close frame came; picows has checked its reason."""
@@ -273,11 +274,6 @@ class PicowsChannel(WSListener):
         if not self._lost.done():
             self._lost.set_result(None)
 
-    @property
-    def is_deaf(self) -> bool:
-        """Nothing more is to be read: bytes may be thrown away."""
-        return self._is_deaf
-
     def _hear(self, message: bytes) -> None:
         if not is_utf8(message):
             self.on_violation(_INVALID_TEXT)
@@ -288,7 +284,7 @@ class PicowsChannel(WSListener):
             self.on_failure(error)
 
     def _assemble(self, frame: WSFrame) -> None:
-        """A piece of a message. It is copied into one buffer, so that many tiny pieces cost no more than few."""
+        """A piece of a message; copied into one buffer, so that many tiny pieces take no more memory than few."""
         if (frame.msg_type is _TEXT) is (self._message is not None):
             self.on_violation(_PROTOCOL_ERROR)  # a message within another, or a continuation of nothing
             return
@@ -386,8 +382,7 @@ class _Protocol(WSProtocol):  # type: ignore[misc] # see the import
     def buffer_updated(self, size: int) -> None:
         """Bytes came. Those not given to picows are overwritten by the next."""
         channel = self._channel
-        channel.on_data()
-        if channel.is_deaf:
+        if not channel.on_data():
             return
         try:
             super().buffer_updated(size)

@@ -152,8 +152,8 @@ async def test_aiohttp_learns_that_the_connection_is_gone(line: Line) -> None:
     await line.end()
     line.let_go.set()
     async with asyncio.timeout(1):
-        while server.connections:  # until its handler is over
-            await asyncio.sleep(0)
+        while server.connections:  # its handler's end cannot be awaited
+            await asyncio.sleep(0)  # noqa: ASYNC110
 
 
 async def test_stopping_aiohttp_ends_a_connection_that_was_handed_over(websockets: PicowsWebSockets) -> None:
