@@ -1,14 +1,22 @@
 """What the picows channel does beyond the other, and the insides of picows that it relies on."""
 
 import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from relay import picows_channel
-from relay.channel import ChannelEnd, How
+from relay.channel import ChannelEnd, How, NotConnected
 from relay.picows_channel import PicowsWebSockets
 from tests.relay.test_channels import CLOSE, HANDSHAKE, INVALID, LARGEST, PING, TEXT, Line, client_frame, line, serving
 
@@ -152,8 +160,8 @@ async def test_aiohttp_learns_that_the_connection_is_gone(line: Line) -> None:
     await line.end()
     line.let_go.set()
     async with asyncio.timeout(1):
-        while server.connections:  # its handler's end cannot be awaited
-            await asyncio.sleep(0)  # noqa: ASYNC110
+        while server.connections:  # noqa: ASYNC110 - its handler's end cannot be awaited
+            await asyncio.sleep(0)
 
 
 async def test_stopping_aiohttp_ends_a_connection_that_was_handed_over(websockets: PicowsWebSockets) -> None:
@@ -171,6 +179,60 @@ async def test_stopping_aiohttp_ends_a_connection_that_was_handed_over(websocket
             writer.write(HANDSHAKE)
             await asyncio.sleep(0.1)  # for the upgrade
         writer.close()
+
+
+# --- TLS ---
+
+
+def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """The certificate of a server called localhost, and what it serves with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "both.pem"
+    path.write_bytes(
+        certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return path, context
+
+
+async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path: Path) -> None:
+    path, serves_with = self_signed(tmp_path)
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def echo(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", echo)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serves_with).start()
+    url = f"wss://localhost:{runner.addresses[0][1]}/"
+    websockets = PicowsWebSockets("test")
+    with pytest.raises(NotConnected):
+        await websockets.connect(url, {}, heard.put_nowait, max_message_bytes=LARGEST)
+    websockets._tls.load_verify_locations(path)
+    async with (
+        asyncio.timeout(5),
+        await websockets.connect(url, {}, heard.put_nowait, max_message_bytes=LARGEST) as channel,
+    ):
+        for size in (0, 1_330, 9_000, 60_000):
+            channel.send(b"x" * size)
+        assert [len(await heard.get()) for _ in range(4)] == [0, 1_330, 9_000, 60_000]
+        await channel.close(1000, "")
+    await runner.cleanup()
 
 
 # --- the insides of picows ---
