@@ -17,6 +17,7 @@ from relay.redemption import Redemptions
 from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings
 from relay.upstream import Upstream, open_client
+from relay.upstreams import Upstreams
 from service_kit import redis_client
 from service_kit.client_address import client_address
 from service_kit.errors import Refusal
@@ -53,7 +54,7 @@ def create_app(settings: RelaySettings) -> web.Application:
         )
         async with open_client(USER_AGENT) as http:
             app[RELAY] = Relay(
-                upstream=Upstream(settings.openai_base_url, settings.openai_api_key.get_secret_value(), http),
+                upstreams=Upstreams([Upstream(each, settings.key_of(each), http) for each in settings.upstreams]),
                 redemptions=Redemptions(redis, settings.airlock_env),
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
                 live=app[LIVE],
