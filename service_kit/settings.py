@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from pydantic_settings.sources import read_env_file
 
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
 from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
@@ -164,7 +164,7 @@ def variable_of(secret: str) -> str:
 def read_secret(secret: str) -> SecretStr | None:
     """A secret by its name in the vault, from the environment or ``.env``; None if it is not there or empty."""
     name = variable_of(secret)
-    value = os.environ.get(name) or read_env_file(Path(ENV_FILE), case_sensitive=True).get(name)
+    value = os.environ.get(name) or dotenv_values(ENV_FILE).get(name)
     return SecretStr(value) if value else None
 
 
