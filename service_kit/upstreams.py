@@ -31,9 +31,10 @@ def check_base_url(url: str) -> str:
     problem = f"must be a URL such as {OPENAI_BASE_URL}, without credentials or query"
     try:
         parts = urlsplit(url)
+        has_place = bool(parts.hostname) and parts.port != 0
     except ValueError as error:
         raise ValueError(problem) from error
-    if parts.scheme not in ("https", "wss", "http", "ws") or not parts.hostname:
+    if parts.scheme not in ("https", "wss", "http", "ws") or not has_place:
         raise ValueError(problem)
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(problem)

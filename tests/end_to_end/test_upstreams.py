@@ -1,7 +1,7 @@
 """Two upstreams: whichever greets first has the session, and the browser sees nothing of the other's refusal.
 
-The first is Azure's: its key in ``api-key``, and deployments. It is reached as 0.0.0.0, which is no loopback address, so
-that it is not called a simulator like the second.
+The first is Azure's: its key in ``api-key``, and deployments. It is reached as 0.0.0.0, which is no loopback address,
+so that it is not called a simulator like the second.
 """
 
 import asyncio

@@ -97,6 +97,7 @@ def test_every_problem_is_reported_at_once(
                 "ftp://x/v1",
                 "https://",
                 "https://[",
+                "https://x:http/v1",
                 f"https://x/v1?key={CANARY}",
                 f"https://me:{CANARY}@x/v1",
             )
