@@ -23,6 +23,11 @@ AT_ONCE = 15
 OWN_DESCRIPTORS = Path("/proc/self/fd")
 
 
+def open_descriptors() -> int:
+    """How many file descriptors this process holds."""
+    return len(list(OWN_DESCRIPTORS.iterdir()))
+
+
 async def live_through(http: aiohttp.ClientSession, stack: Stack, number: int) -> None:
     """One connection that ends in one of six ways."""
     match number % 6:
@@ -99,10 +104,10 @@ async def test_after_300_cycles_no_task_or_descriptor_is_left(
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
             await live_through_all(http, stack, cycles=2 * AT_ONCE)
             await until(lambda: not app[LIVE] and len(asyncio.all_tasks()) < 2 * AT_ONCE)
-            before, open_before = asyncio.all_tasks(), len(list(OWN_DESCRIPTORS.iterdir()))
+            before, open_before = asyncio.all_tasks(), open_descriptors()
             await live_through_all(http, stack, cycles=CYCLES)
         await until(lambda: len(asyncio.all_tasks()) <= len(before))
-        await until(lambda: len(list(OWN_DESCRIPTORS.iterdir())) <= open_before)
+        await until(lambda: open_descriptors() <= open_before)
         assert len(app[LIVE]) == 0
         stack.relay_base_urls[0] = base_url
     finally:
