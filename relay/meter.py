@@ -137,16 +137,17 @@ class Meter:
 
         A response in flight counts as far as it can be estimated, since its usage comes only with its end.
         """
-        tokens = self._estimate() if self._in_flight.is_running else self.tokens
+        cost = self.cost_usd
         return (
             self.audio_in_ms > limits.max_input_audio_seconds * 1000
-            or tokens.total >= limits.max_total_tokens
-            or (
-                limits.max_cost_usd is not None
-                and self.price is not None
-                and tokens.cost_usd(self.price) >= limits.max_cost_usd
-            )
+            or self.tokens_so_far.total >= limits.max_total_tokens
+            or (limits.max_cost_usd is not None and cost is not None and cost >= limits.max_cost_usd)
         )
+
+    @property
+    def tokens_so_far(self) -> Tokens:
+        """The tokens with those of a response in flight, estimated: money spent on it is not seen again."""
+        return self._estimate() if self._in_flight.is_running else self.tokens
 
     def _estimate(self) -> Tokens:
         """The tokens so far with those of the response in flight.
@@ -170,7 +171,7 @@ class Meter:
     @property
     def cost_usd(self) -> float | None:
         """The cost so far; None for a model without a price."""
-        return None if self.price is None else round(self.tokens.cost_usd(self.price), 6)
+        return None if self.price is None else round(self.tokens_so_far.cost_usd(self.price), 6)
 
     def usage(self) -> dict[str, object]:
         """The receipt's figures."""
@@ -179,7 +180,7 @@ class Meter:
             "audio_out_seconds": round(self.audio_out_ms / 1000, 3),
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
-            "tokens": asdict(self.tokens),
+            "tokens": asdict(self.tokens_so_far),
             "cost_usd": self.cost_usd,
             "refused_events": self.refused_events,
         }

@@ -1,6 +1,7 @@
 """Every way a session ends: one receipt, the right code on either side, its leases free, its token as it should be."""
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 
@@ -218,7 +219,8 @@ async def test_cost_budget(stack: Stack, simulator: Simulator, traces: Traces, h
 
 async def test_audio_budget(stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession) -> None:
     async with talking(http, stack, airlock={"max_input_audio_seconds": 1}) as (talk, minted):
-        await talk.send(*appends(bytes(48_000 * 2)))
+        with contextlib.suppress(aiohttp.ClientConnectionResetError):  # the end may come before the last of it is sent
+            await talk.send(*appends(bytes(48_000 * 2)))
         code, rest = await talk.until_closed()
     assert (code, rest[-1]["error"]["code"]) == (4402, "budget_exhausted")
     receipt = await check_spent(traces, minted.token_id, "budget", "budget_exhausted", 4402)
