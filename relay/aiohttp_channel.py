@@ -136,16 +136,16 @@ class AiohttpChannel:
             message = await self._socket.receive()
             if message.type is WSMsgType.TEXT:
                 if not _is_utf8(message.data):
-                    return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.INVALID_TEXT)
+                    return ChannelEnd(How.INVALID, int(aiohttp.WSCloseCode.INVALID_TEXT))
                 self.on_frame(message.data)
             elif message.type is WSMsgType.PING:
                 self._answer_ping(message.data)
             elif message.type is WSMsgType.BINARY:
-                return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.UNSUPPORTED_DATA)
+                return ChannelEnd(How.INVALID, int(aiohttp.WSCloseCode.UNSUPPORTED_DATA))
             elif message.type is WSMsgType.CLOSE:
                 return ChannelEnd(How.CLOSED, message.data or None)
             elif message.type is WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
-                return ChannelEnd(How.INVALID, message.data.code)
+                return ChannelEnd(How.INVALID, int(message.data.code))
             elif message.type is not WSMsgType.PONG:
                 return ChannelEnd(How.VANISHED)
 

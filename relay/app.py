@@ -92,9 +92,12 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             request_id=request[REQUEST_ID],
             address=app[RELAY].pseudonyms.of("", address),
         )
-        if isinstance(refusal, Expired) and refusal.by_subprotocol:
+        if not (isinstance(refusal, Expired) and refusal.by_subprotocol):
+            raise
+        with app[LIVE].goodbye() as may_tell:
+            if not may_tell:
+                raise
             return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL)
-        raise
     return await run_session(request, ticket, app[RELAY], address)
 
 

@@ -71,7 +71,10 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
         )
         if not ticket.by_subprotocol:
             raise
-        return await refuse_by_close(request, refusal, ticket.subprotocol)
+        with relay.live.goodbye() as may_tell:
+            if not may_tell:
+                raise
+            return await refuse_by_close(request, refusal, ticket.subprotocol)
 
 
 async def refuse_by_close(request: web.Request, refusal: Refusal, subprotocol: str | None) -> web.StreamResponse:
