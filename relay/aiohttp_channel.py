@@ -208,5 +208,10 @@ class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):
         self.transport: asyncio.WriteTransport = writer.transport
 
     def let_go(self) -> None:
-        """Tell the connector that the connection is done with; an aborted one would count as forgotten."""
+        """Tell the connector that the connection is done with; an aborted one would count as forgotten.
+
+        The heartbeat is ended once more: the model's goodbye set it anew, and it would keep all this for 30 s.
+        """
+        self._heartbeat = None
+        self._cancel_heartbeat()
         self._response.close()

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import struct
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -398,7 +400,9 @@ async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_
 
 
 @contextlib.asynccontextmanager
-async def dialled(handler: Callable[[web.WebSocketResponse[Any]], Any]) -> AsyncIterator[AiohttpChannel]:
+async def dialled(
+    handler: Callable[[web.WebSocketResponse[Any]], Any], *, heartbeat: float | None = None
+) -> AsyncIterator[AiohttpChannel]:
     """Our channel as a client of a server that does what a test wants."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -415,7 +419,9 @@ async def dialled(handler: Callable[[web.WebSocketResponse[Any]], Any]) -> Async
     try:
         async with aiohttp.ClientSession(ws_response_class=UpstreamSocket) as http:
             host, port = runner.addresses[0][:2]
-            socket = await http.ws_connect(f"http://{host}:{port}/", autoclose=False, autoping=False, decode_text=False)
+            socket = await http.ws_connect(
+                f"http://{host}:{port}/", autoclose=False, autoping=False, decode_text=False, heartbeat=heartbeat
+            )
             assert isinstance(socket, UpstreamSocket)
             async with AiohttpChannel(socket, socket.transport) as channel:
                 yield channel
@@ -461,3 +467,13 @@ async def test_a_dialled_channel_hears_the_close_code() -> None:
 
     async with asyncio.timeout(5), dialled(close) as channel:
         assert await channel.ended == ChannelEnd(How.CLOSED, 3000)
+
+
+async def test_a_dialled_channel_that_is_over_is_not_kept_until_its_next_heartbeat() -> None:
+    async with asyncio.timeout(5):
+        async with dialled(lambda socket: socket.receive(), heartbeat=3_600) as channel:
+            await channel.close(1000, "")
+        kept = weakref.ref(channel._socket)
+        del channel
+        gc.collect()
+        assert kept() is None
