@@ -65,6 +65,7 @@ class AiohttpChannel:
             await asyncio.wait([self._reader])
         if not self._socket.closed or self._transport.get_write_buffer_size():
             self._transport.abort()  # who reads nothing would keep what is unwritten, and the socket, for ever
+        _end_heartbeat(self._socket)
         if isinstance(self._socket, UpstreamSocket):
             self._socket.let_go()
         # Nobody may be left to look at it, and an unseen exception would be logged.
@@ -150,6 +151,12 @@ class AiohttpChannel:
                 return ChannelEnd(How.VANISHED)
 
 
+def _end_heartbeat(socket: web.WebSocketResponse[Any] | aiohttp.ClientWebSocketResponse[Any]) -> None:
+    """End it for good: the other side's goodbye set it anew, and its timer would keep the socket for 30 s more."""
+    socket._heartbeat = None  # noqa: SLF001 - aiohttp has no public switch
+    socket._cancel_heartbeat()  # noqa: SLF001
+
+
 def _is_utf8(text: bytes) -> bool:
     if text.isascii():
         return True
@@ -208,10 +215,5 @@ class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):
         self.transport: asyncio.WriteTransport = writer.transport
 
     def let_go(self) -> None:
-        """Tell the connector that the connection is done with; an aborted one would count as forgotten.
-
-        The heartbeat is ended once more: the model's goodbye set it anew, and it would keep all this for 30 s.
-        """
-        self._heartbeat = None
-        self._cancel_heartbeat()
+        """Tell the connector that the connection is done with; an aborted one would count as forgotten."""
         self._response.close()

@@ -396,6 +396,22 @@ async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_
     assert caplog.records == []
 
 
+async def test_an_accepted_channel_that_is_over_is_not_kept_until_its_next_heartbeat(line: Line) -> None:
+    closing = asyncio.create_task(line.channel.close(1000, ""))
+    opcode, code = await line.frame()
+    line.write(client_frame(opcode, code))
+    await closing
+    line.let_go.set()
+    await line.left.wait()
+    kept = weakref.ref(line.channel._socket)
+    del line.channel, closing
+    line.writer.close()
+    async with asyncio.timeout(5):  # a heartbeat takes 20 s
+        while kept() is not None:
+            await asyncio.sleep(0)  # until aiohttp notices that the connection is gone
+            gc.collect()
+
+
 # --- the other side of a dial ---
 
 

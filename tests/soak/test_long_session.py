@@ -60,7 +60,7 @@ KINDS = (ask, speak, have_a_function_called, ask_beside_the_conversation)
 async def test_a_long_conversation_leaves_the_relay_as_small_as_it_was(
     stack: Stack, http: aiohttp.ClientSession
 ) -> None:
-    async with talking(http, stack) as (talk, _):
+    async with talking(http, stack, airlock={"profile": "fast"}) as (talk, _):
         for turn in range(TURNS):
             if turn == WARM_UP:
                 before = await held(stack)
