@@ -21,13 +21,13 @@ from aiohttp import web
 import relay.__main__
 import relay.aiohttp_channel
 import relay.app
+import relay.policy
 import relay.upstream
 import relay.wire
 from relay.memory import scrubbing_environment
 from relay.settings import RelaySettings
 
 _create_app = relay.app.create_app
-_judge_browser_event = relay.wire.judge_browser_event
 BREAK = {"type": "input_text", "text": "break"}
 
 
@@ -62,7 +62,7 @@ def judge_with_a_bug(event: dict[str, Any], **known: Any) -> Any:
     """Policy, but for one message."""
     if event.get("item", {}).get("content") == [BREAK]:
         raise ZeroDivisionError("break")
-    return _judge_browser_event(event, **known)
+    return relay.policy.judge_browser_event(event, **known)
 
 
 async def tell_state(_: web.Request) -> web.Response:

@@ -396,20 +396,29 @@ async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_
     assert caplog.records == []
 
 
-async def test_an_accepted_channel_that_is_over_is_not_kept_until_its_next_heartbeat(line: Line) -> None:
-    closing = asyncio.create_task(line.channel.close(1000, ""))
-    opcode, code = await line.frame()
-    line.write(client_frame(opcode, code))
-    await closing
-    line.let_go.set()
-    await line.left.wait()
-    kept = weakref.ref(line.channel._socket)
-    del line.channel, closing
-    line.writer.close()
+async def test_an_accepted_channel_that_is_over_is_not_kept_until_its_next_heartbeat() -> None:
+    kept: list[weakref.ref[object]] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket, channel = await accept(request, subprotocol=None, max_message_bytes=LARGEST)
+        kept.append(weakref.ref(socket))
+        async with channel:
+            await channel.close(1000, "")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
     async with asyncio.timeout(5):  # a heartbeat takes 20 s
-        while kept() is not None:
+        async with aiohttp.ClientSession() as http, http.ws_connect(f"http://{host}:{port}/") as client:
+            await client.receive()
+        while kept[0]() is not None:
             await asyncio.sleep(0)  # until aiohttp notices that the connection is gone
             gc.collect()
+    await runner.cleanup()
 
 
 # --- the other side of a dial ---

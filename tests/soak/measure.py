@@ -9,7 +9,7 @@ from typing import Any
 from tests.altered_relay import held_by
 from tests.stack import Stack
 
-SETTINGS: dict[str, str] = {
+SETTINGS: dict[str, Any] = {
     "AIRLOCK_PROFILES": str(Path(__file__).parent / "profiles.toml"),
     "MAX_SESSIONS_PER_ADDRESS": "10000",
     "SERVE_PAGE": "false",
