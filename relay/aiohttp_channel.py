@@ -65,6 +65,7 @@ class AiohttpChannel:
             await asyncio.wait([self._reader])
         if not self._socket.closed or self._transport.get_write_buffer_size():
             self._transport.abort()  # who reads nothing would keep what is unwritten, and the socket, for ever
+        _end_heartbeat(self._socket)
         if isinstance(self._socket, UpstreamSocket):
             self._socket.let_go()
         # Nobody may be left to look at it, and an unseen exception would be logged.
@@ -148,6 +149,12 @@ class AiohttpChannel:
                 return ChannelEnd(How.INVALID, int(message.data.code))
             elif message.type is not WSMsgType.PONG:
                 return ChannelEnd(How.VANISHED)
+
+
+def _end_heartbeat(socket: web.WebSocketResponse[Any] | aiohttp.ClientWebSocketResponse[Any]) -> None:
+    """End it for good: the other side's goodbye set it anew, and its timer would keep the socket for 30 s more."""
+    socket._heartbeat = None  # noqa: SLF001 - aiohttp has no public switch
+    socket._cancel_heartbeat()  # noqa: SLF001
 
 
 def _is_utf8(text: bytes) -> bool:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import struct
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -394,11 +396,38 @@ async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_
     assert caplog.records == []
 
 
+async def test_an_accepted_channel_that_is_over_is_not_kept_until_its_next_heartbeat() -> None:
+    kept: list[weakref.ref[object]] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket, channel = await accept(request, subprotocol=None, max_message_bytes=LARGEST)
+        kept.append(weakref.ref(socket))
+        async with channel:
+            await channel.close(1000, "")
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with asyncio.timeout(5):  # a heartbeat takes 20 s
+        async with aiohttp.ClientSession() as http, http.ws_connect(f"http://{host}:{port}/") as client:
+            await client.receive()
+        while kept[0]() is not None:
+            await asyncio.sleep(0)  # until aiohttp notices that the connection is gone
+            gc.collect()
+    await runner.cleanup()
+
+
 # --- the other side of a dial ---
 
 
 @contextlib.asynccontextmanager
-async def dialled(handler: Callable[[web.WebSocketResponse[Any]], Any]) -> AsyncIterator[AiohttpChannel]:
+async def dialled(
+    handler: Callable[[web.WebSocketResponse[Any]], Any], *, heartbeat: float | None = None
+) -> AsyncIterator[AiohttpChannel]:
     """Our channel as a client of a server that does what a test wants."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -415,7 +444,9 @@ async def dialled(handler: Callable[[web.WebSocketResponse[Any]], Any]) -> Async
     try:
         async with aiohttp.ClientSession(ws_response_class=UpstreamSocket) as http:
             host, port = runner.addresses[0][:2]
-            socket = await http.ws_connect(f"http://{host}:{port}/", autoclose=False, autoping=False, decode_text=False)
+            socket = await http.ws_connect(
+                f"http://{host}:{port}/", autoclose=False, autoping=False, decode_text=False, heartbeat=heartbeat
+            )
             assert isinstance(socket, UpstreamSocket)
             async with AiohttpChannel(socket, socket.transport) as channel:
                 yield channel
@@ -461,3 +492,13 @@ async def test_a_dialled_channel_hears_the_close_code() -> None:
 
     async with asyncio.timeout(5), dialled(close) as channel:
         assert await channel.ended == ChannelEnd(How.CLOSED, 3000)
+
+
+async def test_a_dialled_channel_that_is_over_is_not_kept_until_its_next_heartbeat() -> None:
+    async with asyncio.timeout(5):
+        async with dialled(lambda socket: socket.receive(), heartbeat=3_600) as channel:
+            await channel.close(1000, "")
+        kept = weakref.ref(channel._socket)
+        del channel
+        gc.collect()
+        assert kept() is None
