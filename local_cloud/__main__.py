@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from redis import Redis
+from redis.exceptions import RedisError
 
 from local_cloud.launcher import ServiceFailed, launch
 from local_cloud.plan import (
@@ -70,6 +73,22 @@ def port_problems(page_port: int, relay_port: int) -> list[str]:
     return problems
 
 
+def redis_problems(url: str | None) -> list[str]:
+    """Return why the Redis that was given cannot be used; of its URL only the host is named."""
+    if not url:
+        return []
+    try:
+        with Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2) as client:
+            client.ping()
+    except (RedisError, ValueError) as error:
+        where = urlsplit(url).hostname or "a unix socket"
+        return [
+            f"The Redis of REDIS_URL, at {where}, cannot be used: {type(error).__name__}."
+            " Start it, correct REDIS_URL, or leave it out for the embedded server."
+        ]
+    return []
+
+
 def upstreams_of_profiles(given: Environment) -> list[str]:
     """Return the names of the ``[[upstreams]]`` in the profiles file; what is wrong with the file, the services say."""
     try:
@@ -93,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from_file = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value is not None}
     given = {**from_file, **os.environ}
     options = parse_options(arguments, given)
-    if problems := port_problems(options.page_port, options.relay_port):
+    if problems := port_problems(options.page_port, options.relay_port) + redis_problems(given.get("REDIS_URL")):
         print("\n".join(problems), file=sys.stderr)
         return 1
 

@@ -10,6 +10,7 @@ Environment = Mapping[str, str]
 
 DEFAULT_PAGE_PORT = 8080
 DEFAULT_RELAY_PORT = 8081
+OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ def configured_upstreams(given: Environment, profile_upstreams: Sequence[str] = 
     if endpoint := given.get("AZURE_OPENAI_ENDPOINT"):
         upstreams.append(f"Azure OpenAI at {_host(endpoint)}")
     if given.get("OPENAI_API_KEY"):
-        upstreams.append(f"OpenAI at {_host(given.get('OPENAI_BASE_URL') or 'https://api.openai.com/v1')}")
+        upstreams.append(f"OpenAI at {_host(given.get('OPENAI_BASE_URL') or OPENAI_BASE_URL)}")
     return upstreams
 
 
@@ -80,6 +81,9 @@ def compose_environment(
     decided = {"HOST": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
     if simulator_port is not None:
         decided |= {"OPENAI_API_KEY": "sk-simulator", "OPENAI_BASE_URL": f"http://127.0.0.1:{simulator_port}/v1"}
+    elif given.get("AZURE_OPENAI_ENDPOINT") and given.get("OPENAI_API_KEY"):
+        # Beside Azure, OpenAI is used only where its address is given: the announcement has named it.
+        defaults["OPENAI_BASE_URL"] = OPENAI_BASE_URL
     unset = {name: value for name, value in defaults.items() if not given.get(name)}
     return {**given, **unset, **decided}
 

@@ -67,6 +67,7 @@ class AiohttpChannel:
             await asyncio.wait([self._reader])
         if not self._socket.closed or self._transport.get_write_buffer_size():
             self._transport.abort()  # who reads nothing would keep what is unwritten, and the socket, for ever
+        _end_heartbeat(self._socket)
         if isinstance(self._socket, UpstreamSocket):
             self._socket.let_go()
         # Nobody may be left to look at it, and an unseen exception would be logged.
@@ -138,18 +139,24 @@ class AiohttpChannel:
             message = await self._socket.receive()
             if message.type is WSMsgType.TEXT:
                 if not is_utf8(message.data):
-                    return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.INVALID_TEXT)
+                    return ChannelEnd(How.INVALID, int(aiohttp.WSCloseCode.INVALID_TEXT))
                 self.on_frame(message.data)
             elif message.type is WSMsgType.PING:
                 self._answer_ping(message.data)
             elif message.type is WSMsgType.BINARY:
-                return ChannelEnd(How.INVALID, aiohttp.WSCloseCode.UNSUPPORTED_DATA)
+                return ChannelEnd(How.INVALID, int(aiohttp.WSCloseCode.UNSUPPORTED_DATA))
             elif message.type is WSMsgType.CLOSE:
                 return ChannelEnd(How.CLOSED, message.data or None)
             elif message.type is WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
-                return ChannelEnd(How.INVALID, message.data.code)
+                return ChannelEnd(How.INVALID, int(message.data.code))
             elif message.type is not WSMsgType.PONG:
                 return ChannelEnd(How.VANISHED)
+
+
+def _end_heartbeat(socket: web.WebSocketResponse[Any] | aiohttp.ClientWebSocketResponse[Any]) -> None:
+    """End it for good: the other side's goodbye set it anew, and its timer would keep the socket for 30 s more."""
+    socket._heartbeat = None  # noqa: SLF001 - aiohttp has no public switch
+    socket._cancel_heartbeat()  # noqa: SLF001
 
 
 def _with_one_line_of_subprotocols(request: web.Request) -> web.Request:
@@ -221,9 +228,9 @@ class AiohttpWebSockets:
             )
         except aiohttp.WSServerHandshakeError as error:
             retry_after = error.headers.get(hdrs.RETRY_AFTER, "") if error.headers else ""
-            raise NotConnected(error.status, retry_after) from error
+            raise NotConnected(type(error).__name__, error.status, retry_after) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise NotConnected from error
+            raise NotConnected(type(error).__name__) from error
         assert isinstance(socket, UpstreamSocket)  # noqa: S101 - the client session makes no other
         channel = AiohttpChannel(socket, socket.transport)
         channel.on_frame = on_frame

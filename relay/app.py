@@ -21,6 +21,7 @@ from relay.redemption import Redemptions
 from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
+from relay.upstreams import Upstreams
 from service_kit import redis_client
 from service_kit.client_address import client_address
 from service_kit.errors import Refusal
@@ -58,7 +59,7 @@ def create_app(settings: RelaySettings) -> web.Application:
         async with _open(settings.websockets) as websockets:
             app[RELAY] = Relay(
                 websockets=websockets,
-                upstream=Upstream(settings.openai_base_url, settings.openai_api_key.get_secret_value(), websockets),
+                upstreams=Upstreams([Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams]),
                 redemptions=Redemptions(redis, settings.airlock_env),
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
                 live=app[LIVE],
@@ -106,9 +107,12 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             request_id=request[REQUEST_ID],
             address=app[RELAY].pseudonyms.of("", address),
         )
-        if isinstance(refusal, Expired) and refusal.by_subprotocol:
+        if not (isinstance(refusal, Expired) and refusal.by_subprotocol):
+            raise
+        with app[LIVE].goodbye() as may_tell:
+            if not may_tell:
+                raise
             return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL, app[RELAY].websockets)
-        raise
     return await run_session(request, ticket, app[RELAY], address)
 
 

@@ -74,12 +74,14 @@ class NotConnected(Exception):
     """A dialled server is not there, broke off, or answered with an HTTP status other than 101.
 
     Attributes:
+        why: the kind of error, for our logs.
         status: the HTTP status, if there was one.
         retry_after: its Retry-After header, as it came; may be empty.
     """
 
-    def __init__(self, status: int | None = None, retry_after: str = "") -> None:
-        super().__init__(status)
+    def __init__(self, why: str, status: int | None = None, retry_after: str = "") -> None:
+        super().__init__(why)
+        self.why = why
         self.status = status
         self.retry_after = retry_after
 

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from service_kit.errors import Refusal
 
 RETRY_AFTER_SECONDS: Final = 2
+MAX_GOODBYES: Final = 256
 CLOSING_SECONDS: Final = 3
 """How long before the drain's end the remaining sessions are closed."""
 
@@ -34,6 +35,7 @@ class LiveSessions:
     def __init__(self, max_sessions: int) -> None:
         self._max_sessions = max_sessions
         self._taken = 0
+        self._goodbyes = 0
         self._sessions: set[LiveSession] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -57,6 +59,18 @@ class LiveSessions:
             self._taken -= 1
             if not self._taken:
                 self._empty.set()
+
+    @contextlib.contextmanager
+    def goodbye(self) -> Iterator[bool]:
+        """Whether a refused client may be told by a WebSocket: each holds a connection for a moment."""
+        if self._goodbyes >= MAX_GOODBYES:
+            yield False
+            return
+        self._goodbyes += 1
+        try:
+            yield True
+        finally:
+            self._goodbyes -= 1
 
     @contextlib.contextmanager
     def listed(self, session: LiveSession) -> Iterator[None]:

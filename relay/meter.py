@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from service_kit.prices import Price
@@ -12,6 +12,9 @@ from service_kit.session_token import Limits
 
 _MODALITIES: Final = ("text", "audio", "image")
 _REFUSED_WINDOW_SECONDS: Final = 60.0
+_MS_PER_TOKEN_IN: Final = 100
+_MS_PER_TOKEN_OUT: Final = 50
+_TOKENS_BETWEEN_CHECKS: Final = 20
 
 
 @dataclass(slots=True)
@@ -64,6 +67,18 @@ class Tokens:
 
 
 @dataclass(slots=True)
+class _InFlight:
+    """What is known of a response before its usage comes; ``*_before`` is as of the end of the response before."""
+
+    is_running: bool = False
+    input_before: int = 0
+    audio_in_ms_before: float = 0.0
+    audio_out_ms_before: float = 0.0
+    text_events: int = 0
+    unchecked: float = 0.0
+
+
+@dataclass(slots=True)
 class Meter:
     """One session's usage, and whether it is within its limits.
 
@@ -78,14 +93,36 @@ class Meter:
     refused_events: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     _refused_at: deque[float] = field(default_factory=deque)
+    _in_flight: _InFlight = field(default_factory=_InFlight)
 
     def observe(self, event: Mapping[str, Any]) -> None:
         """Take the usage from an event of the model that bears one."""
         match event:
+            case {"type": "response.created"}:
+                self._in_flight.is_running = True
             case {"type": "response.done", "response": {"usage": dict(usage)}}:
                 self.tokens.add_response(usage)
+                self._in_flight = _InFlight(
+                    input_before=_count(usage, "input_tokens"),
+                    audio_in_ms_before=self.audio_in_ms,
+                    audio_out_ms_before=self.audio_out_ms,
+                )
+            case {"type": "response.done"}:
+                self._in_flight.is_running = False
             case {"type": "conversation.item.input_audio_transcription.completed", "usage": dict(usage)}:
                 self.tokens.add_transcription(usage)
+
+    def delivered(self, audio_ms: float) -> bool:
+        """Count a streaming event of the model; True about once in a second's worth: time to look at the budget."""
+        self.audio_out_ms += audio_ms
+        flight = self._in_flight
+        if not audio_ms:
+            flight.text_events += 1
+        flight.unchecked += audio_ms / _MS_PER_TOKEN_OUT or 1
+        if flight.unchecked < _TOKENS_BETWEEN_CHECKS:
+            return False
+        flight.unchecked = 0
+        return True
 
     def refused(self, now: float, limits: Limits) -> bool:
         """Count a refused event at ``now`` (seconds); True if there were too many within a minute."""
@@ -96,18 +133,45 @@ class Meter:
         return len(self._refused_at) >= limits.max_refused_events_per_minute
 
     def over_budget(self, limits: Limits) -> bool:
-        """Whether the session has used up its audio, its tokens or its money."""
+        """Whether the session has used up its audio, its tokens or its money.
+
+        A response in flight counts as far as it can be estimated, since its usage comes only with its end.
+        """
         cost = self.cost_usd
         return (
             self.audio_in_ms > limits.max_input_audio_seconds * 1000
-            or self.tokens.total >= limits.max_total_tokens
+            or self.tokens_so_far.total >= limits.max_total_tokens
             or (limits.max_cost_usd is not None and cost is not None and cost >= limits.max_cost_usd)
         )
 
     @property
+    def tokens_so_far(self) -> Tokens:
+        """The tokens with those of a response in flight, estimated: money spent on it is not seen again."""
+        return self._estimate() if self._in_flight.is_running else self.tokens
+
+    def _estimate(self) -> Tokens:
+        """The tokens so far with those of the response in flight.
+
+        Output: 1 token per 50 ms of audio and per text event. Input: that of the response before, as cached, and
+        1 token per 100 ms of audio heard since (vendor's cost guide, see prices).
+        """
+        flight = self._in_flight
+        heard = int((self.audio_in_ms - flight.audio_in_ms_before) / _MS_PER_TOKEN_IN)
+        spoken = int((self.audio_out_ms - flight.audio_out_ms_before) / _MS_PER_TOKEN_OUT)
+        tokens = replace(self.tokens)
+        tokens.input += flight.input_before + heard
+        tokens.input_audio += flight.input_before + heard
+        tokens.cached_audio += flight.input_before
+        tokens.output += spoken + flight.text_events
+        tokens.output_audio += spoken
+        tokens.output_text += flight.text_events
+        tokens.total += flight.input_before + heard + spoken + flight.text_events
+        return tokens
+
+    @property
     def cost_usd(self) -> float | None:
         """The cost so far; None for a model without a price."""
-        return None if self.price is None else round(self.tokens.cost_usd(self.price), 6)
+        return None if self.price is None else round(self.tokens_so_far.cost_usd(self.price), 6)
 
     def usage(self) -> dict[str, object]:
         """The receipt's figures."""
@@ -116,7 +180,7 @@ class Meter:
             "audio_out_seconds": round(self.audio_out_ms / 1000, 3),
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
-            "tokens": asdict(self.tokens),
+            "tokens": asdict(self.tokens_so_far),
             "cost_usd": self.cost_usd,
             "refused_events": self.refused_events,
         }

@@ -496,9 +496,9 @@ class PicowsWebSockets:
             except WSHandshakeError as error:
                 raise _not_connected(error) from error
             except OSError as error:
-                raise NotConnected from error
+                raise NotConnected(type(error).__name__) from error
             if not channel.is_connected:
-                raise NotConnected
+                raise NotConnected("connection lost")
             unless_connected.pop_all()
         return channel
 
@@ -506,5 +506,5 @@ class PicowsWebSockets:
 def _not_connected(error: WSHandshakeError) -> NotConnected:
     """What a server answered instead of taking the upgrade; of what is no HTTP there is no response."""
     if error.response is None:
-        return NotConnected()
-    return NotConnected(error.response.status, error.response.headers.get(hdrs.RETRY_AFTER, ""))
+        return NotConnected(type(error).__name__)
+    return NotConnected(type(error).__name__, error.response.status, error.response.headers.get(hdrs.RETRY_AFTER, ""))

@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -21,12 +20,13 @@ from relay.channel import ChannelEnd, How, WebSockets
 from relay.clocks import Clocks
 from relay.endings import NORMAL, Over, over_by, over_by_browser, over_by_model, without_token
 from relay.events import encode, new_event_id
+from relay.interruption import Interrupted, unless
 from relay.leases import Leases
 from relay.live_sessions import LiveSessions
 from relay.locking import NotLocked, confirm_lock
 from relay.meter import Meter
 from relay.redemption import Redemption, Redemptions
-from relay.upstream import AuthenticationFailed, Upstream
+from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.errors import Ending, Refusal
 from service_kit.log import where
@@ -34,15 +34,7 @@ from service_kit.prices import PRICES
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.web import REQUEST_ID
 
-MAX_EVENTS_BEFORE_LOCK: Final = 64
-"""A model greets and confirms; one that talks on before that is not one we know."""
 _AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
-
-T = TypeVar("T")
-
-
-class Ended(Exception):
-    """The session is over; raised where its coroutine stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class Relay:
     """What every session of the process shares."""
 
     websockets: WebSockets
-    upstream: Upstream
+    upstreams: Upstreams
     redemptions: Redemptions
     leases: Leases
     live: LiveSessions
@@ -79,7 +71,10 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
         )
         if not ticket.by_subprotocol:
             raise
-        return await refuse_by_close(request, refusal, ticket.subprotocol, relay.websockets)
+        with relay.live.goodbye() as may_tell:
+            if not may_tell:
+                raise
+            return await refuse_by_close(request, refusal, ticket.subprotocol, relay.websockets)
 
 
 async def refuse_by_close(
@@ -113,6 +108,7 @@ class Session:
         self._meter = Meter(PRICES.get(claims.lock.model))
         self._over: asyncio.Future[Over] = self._loop.create_future()
         self._wire: Wire | None = None
+        self._provider: str | None = None  # who has the session; nobody until a model greets
         self._is_live = False
         self._subject = relay.pseudonyms.of(claims.tenant, claims.subject)
         self._started_at = time.time()
@@ -166,7 +162,7 @@ class Session:
         """Converse until the first ending, whatever it is."""
         try:
             await self._converse(wire, model_end)
-        except Ended:
+        except Interrupted:
             pass
         except Refusal as refusal:
             self._finish(over_by(Ending.MODEL_FAILED, refusal))
@@ -175,27 +171,18 @@ class Session:
         return self._over.result()
 
     async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
-        """Dial, lock, wire, and wait for the first ending. Raises Ended if it came before that, Refusal by the dial."""
-        waiting: asyncio.Queue[bytes] = asyncio.Queue(MAX_EVENTS_BEFORE_LOCK)
-
-        def wait(frame: bytes) -> None:
-            if waiting.full():
-                self.end(Ending.NOT_LOCKED)
-            else:
-                waiting.put_nowait(frame)
-
-        dialling = self._relay.upstream.dial(self._claims.lock, self._subject, wait)
-        try:
-            model = await self._unless_over(model_end.enter_async_context(dialling))
-        except AuthenticationFailed:
-            self._log.error("upstream.auth_failed", provider=self._relay.upstream.provider)
-            raise
+        """Dial, lock, wire, await the first ending. Raises Interrupted if it came before that, Refusal by the dial."""
+        dialling = self._relay.upstreams.dial(
+            self._claims.lock, self._subject, self._log, on_flood=lambda: self.end(Ending.NOT_LOCKED)
+        )
+        greeted = await unless(self._over, model_end.enter_async_context(dialling))
+        model, self._provider = greeted.model, greeted.provider
         model.ended.add_done_callback(self._model_ended)
+        locking = confirm_lock(model, self._claims.lock, greeted.session, greeted.events)
         try:
-            session = await self._unless_over(confirm_lock(model, self._claims.lock, waiting))
+            session = await unless(self._over, locking)
         except NotLocked as problem:
-            event = "upstream.auth_failed" if problem.bad_key else "upstream.failed"
-            self._log.error(event, provider=self._relay.upstream.provider, error=problem.why, param=problem.param)
+            self._log.error("upstream.failed", provider=self._provider, error=problem.why, param=problem.param)
             self.end(Ending.NOT_LOCKED)
             return
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
@@ -206,27 +193,12 @@ class Session:
         clocks = self._start_clocks(wire, ends_at)
         try:
             if not self._over.done():
-                self._log.info("session.start", model=self._claims.lock.model, provider=self._relay.upstream.provider)
-                wire.connect(model, session, waiting, self._started_event(ends_at))
+                self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
+                wire.connect(model, session, greeted.events, self._started_event(ends_at))
             await self._over
             wire.cancel_responses()
         finally:
             clocks.stop()
-
-    async def _unless_over(self, step: Coroutine[Any, Any, T]) -> T:
-        """The step's result; if the session ends first, the step is cancelled. Raises Ended."""
-        task = asyncio.ensure_future(step)
-        try:
-            either: set[asyncio.Future[Any]] = {task, self._over}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise Ended
-        finally:
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Refusal):
-                    await task
 
     def _start_clocks(self, wire: Wire, ends_at: float) -> Clocks:
         def warn(seconds_left: int) -> None:
@@ -256,7 +228,7 @@ class Session:
             "ends_at": ends_at,
             "server_time": time.time(),
             "max_session_seconds": self._claims.limits.max_session_seconds,
-            "provider": self._relay.upstream.provider,
+            "provider": self._provider,
             "stores": "nothing",
         }
 
@@ -306,7 +278,7 @@ class Session:
             "tenant": self._claims.tenant,
             "profile": self._claims.profile,
             "model": self._claims.lock.model,
-            "provider": self._relay.upstream.provider,
+            "provider": self._provider,
             "started_at": round(self._started_at, 3),
             "ended_at": round(ended_at, 3),
             "duration_seconds": round(ended_at - self._started_at, 3),

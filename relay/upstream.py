@@ -5,45 +5,45 @@ Nothing of the client's request is passed on; redirects and environment proxies 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from relay.channel import Channel, NotConnected, WebSockets
-from service_kit.errors import Refusal, Retry
-from service_kit.provider import provider_name
+from relay.failover import Refused
 from service_kit.session_token import Lock
+from service_kit.upstreams import UpstreamSettings
 
-DIAL_SECONDS: Final = 10.0
 MAX_MODEL_MESSAGE_BYTES: Final = 22 * 1024 * 1024
 _NORMAL: Final = 1000
 _BUSY_RETRY_AFTER_SECONDS: Final = 5.0
 _MAX_RETRY_AFTER_SECONDS: Final = 300.0
 
 
-class AuthenticationFailed(Refusal):
-    """The service does not accept our key: an operator must act. The client is told that the service is away."""
-
-    def __init__(self) -> None:
-        super().__init__("upstream_unavailable")
-
-
 class Upstream:
-    """One provider of realtime models, in OpenAI's GA dialect.
+    """One place that has models, in OpenAI's GA dialect.
 
     Attributes:
+        name: what the operator calls it.
         provider: the name told to clients.
     """
 
-    def __init__(self, base_url: str, api_key: str, websockets: WebSockets) -> None:
-        parts = urlsplit(base_url)
+    def __init__(self, settings: UpstreamSettings, api_key: str, websockets: WebSockets) -> None:
+        parts = urlsplit(settings.base_url)
         scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
         self._base_url = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/realtime", "", ""))
-        self._api_key = api_key
+        self._authorization = (
+            {"api-key": api_key} if settings.kind == "azure" else {"Authorization": f"Bearer {api_key}"}
+        )
+        self._settings = settings
         self._websockets = websockets
-        self.provider = provider_name(base_url)
+        self.name = settings.name
+        self.provider = settings.provider
+
+    def has(self, model: str) -> bool:
+        """Whether it has a deployment of this model."""
+        return self._settings.deployment(model) is not None
 
     @contextlib.asynccontextmanager
     async def dial(
@@ -51,39 +51,34 @@ class Upstream:
     ) -> AsyncIterator[Channel]:
         """The model's end of the session, for as long as the block runs; ``on_frame`` gets its frames from the first.
 
-        ``safety_identifier`` is the subject's pseudonym. Raises Refusal: ``upstream_busy``, ``upstream_unavailable``.
+        ``safety_identifier`` is the subject's pseudonym. A block that fails ends without a goodbye, since waiting for
+        its answer would hold up whoever is tried next. Raises Refused; how long it may take is the caller's business.
         """
-        headers = {
-            "Authorization": f"Bearer {self._api_key}",
-            "OpenAI-Safety-Identifier": safety_identifier,
-        }
+        headers = {**self._authorization, "OpenAI-Safety-Identifier": safety_identifier}
         try:
-            async with asyncio.timeout(DIAL_SECONDS):
-                channel = await self._websockets.connect(
-                    self._url(lock), headers, on_frame, max_message_bytes=MAX_MODEL_MESSAGE_BYTES
-                )
+            channel = await self._websockets.connect(
+                self._url(lock), headers, on_frame, max_message_bytes=MAX_MODEL_MESSAGE_BYTES
+            )
         except NotConnected as error:
-            raise _refusal(error) from error
-        except TimeoutError as error:
-            raise Refusal("upstream_unavailable") from error
+            raise _refused(error) from error
         async with channel:
-            try:
-                yield channel
-            finally:
-                await channel.close(_NORMAL, "")
+            yield channel
+            await channel.close(_NORMAL, "")
 
     def _url(self, lock: Lock) -> str:
         if lock.session["type"] == "transcription":
             return f"{self._base_url}?{lock.target}"
-        return f"{self._base_url}?model={quote(lock.model, safe='')}"
+        return f"{self._base_url}?model={quote(self._settings.deployment(lock.model) or '', safe='')}"
 
 
-def _refusal(error: NotConnected) -> Refusal:
-    if error.status == 429:
-        return Refusal("upstream_busy", retry_after=_retry_after(error.retry_after), retry=Retry.SAME_TOKEN)
-    if error.status in (401, 403):
-        return AuthenticationFailed()
-    return Refusal("upstream_unavailable")
+def _refused(error: NotConnected) -> Refused:
+    if error.status is None:
+        return Refused(error.why)
+    return Refused(
+        f"HTTP {error.status}",
+        bad_key=error.status in (401, 403),
+        retry_after=_retry_after(error.retry_after) if error.status == 429 else None,
+    )
 
 
 def _retry_after(text: str) -> float:

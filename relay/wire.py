@@ -234,10 +234,11 @@ class Wire:
         self.last_activity = self._loop.time()
         spoken = model_delta(frame)
         if spoken is not None:
-            if spoken:
-                self._meter.audio_out_ms += spoken / self._conversation.output_format.bytes_per_millisecond
             self._meter.bytes_out += len(frame)
             self._browser.send(frame)
+            milliseconds = spoken / self._conversation.output_format.bytes_per_millisecond
+            if self._meter.delivered(milliseconds) and self._meter.over_budget(self._claims.limits):
+                self._stop(Ending.BUDGET)
             return
         try:
             event = decode_model_event(frame)

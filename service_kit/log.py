@@ -62,6 +62,7 @@ ALLOWED_KEYS: Final = frozenset(
         "token_id",
         "token_seconds",
         "tokens",
+        "upstream",
         "waited_seconds",
     }
 )

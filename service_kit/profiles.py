@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from service_kit.prices import PRICES
 from service_kit.session_fields import (
@@ -22,6 +31,7 @@ from service_kit.session_fields import (
     is_open,
 )
 from service_kit.session_token import MAX_TOKEN_SECONDS, Limits, Lock
+from service_kit.upstreams import UpstreamSettings
 
 CLIENT_EVENTS: Final = frozenset(
     {
@@ -46,6 +56,10 @@ CallerKind = Literal["anonymous", "oidc", "api_key"]
 
 class ProfilesError(Exception):
     """The profiles file is missing or wrong; the message lists every problem."""
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 class _Strict(BaseModel):
@@ -87,7 +101,7 @@ class Profile(_Strict):
     def _lists_to_tuples(cls, data: object) -> object:
         if not isinstance(data, Mapping):
             return data
-        return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+        return {key: _tuple(value) for key, value in data.items()}
 
     @field_validator("open_fields")
     @classmethod
@@ -167,9 +181,23 @@ def _holds(session: Mapping[str, object], path: str) -> bool:
 
 
 class Profiles(_Strict):
-    """The whole file: profiles by name."""
+    """The whole file: profiles by name, and the upstreams in the order in which they are tried."""
 
     profiles: Annotated[dict[ProfileName, Profile], Field(min_length=1)]
+    upstreams: Annotated[tuple[UpstreamSettings, ...], BeforeValidator(_tuple)] = ()
+
+    @field_validator("upstreams")
+    @classmethod
+    def _upstreams_have_every_model(
+        cls, upstreams: tuple[UpstreamSettings, ...], info: ValidationInfo
+    ) -> tuple[UpstreamSettings, ...]:
+        if len({upstream.name for upstream in upstreams}) < len(upstreams):
+            raise ValueError("two upstreams have the same name")
+        profiles: dict[str, Profile] = info.data.get("profiles", {})
+        for name, profile in profiles.items() if upstreams else ():
+            if all(upstream.deployment(profile.model) is None for upstream in upstreams):
+                raise ValueError(f"none has the model '{profile.model}' of the profile '{name}'")
+        return upstreams
 
 
 def parse_profiles(text: str) -> Profiles:

@@ -6,12 +6,14 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
-def provider_name(base_url: str) -> str:
-    """The name of whoever hears the audio: "OpenAI", "simulator" for this machine, or the host."""
+def provider_name(kind: str, base_url: str) -> str:
+    """The name of whoever hears the audio: "Azure OpenAI", "OpenAI", "simulator" for this machine, or the host."""
     host = urlsplit(base_url).hostname or ""
-    if host == "api.openai.com":
-        return "OpenAI"
-    return "simulator" if _is_loopback(host) else host
+    if _is_loopback(host):
+        return "simulator"
+    if kind == "azure":
+        return "Azure OpenAI"
+    return "OpenAI" if host == "api.openai.com" else host
 
 
 def _is_loopback(host: str) -> bool:

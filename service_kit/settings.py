@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
+from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
+
+ENV_FILE = ".env"
 MIN_KEY_CHARS = 32
 EXAMPLE_MARKER = "change-me"
 """Every secret in ``.env.example`` holds this word; production refuses it."""
@@ -32,6 +38,13 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _read_profiles(path: object) -> object:
+    try:
+        return load_profiles(Path(str(path)))
+    except ProfilesError as error:
+        raise ValueError(str(error)) from error
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_commas)]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), Field(min_length=1)]
@@ -42,7 +55,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(
         frozen=True,
-        env_file=".env",
+        env_file=ENV_FILE,
         env_ignore_empty=True,
         extra="ignore",
         hide_input_in_errors=True,
@@ -53,7 +66,10 @@ class ServiceSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     redis_url: SecretStr
-    airlock_profiles: Path = Path("profiles.toml")
+    # The environment names the file; here it is the file, read and checked.
+    airlock_profiles: Annotated[Profiles, NoDecode, BeforeValidator(_read_profiles)] = "profiles.toml"  # type: ignore[assignment]
+    azure_openai_endpoint: str | None = None
+    openai_base_url: str | None = None
     allowed_origins: CommaSeparated = ()
     token_signing_keys: Keys
     pseudonym_key: SecretStr
@@ -70,6 +86,24 @@ class ServiceSettings(BaseSettings):
         if in_production(info) and scheme == "redis":
             raise ValueError("must use TLS (rediss://) or a unix socket in production")
         return value
+
+    @field_validator("airlock_profiles")
+    @classmethod
+    def _upstreams_have_tls(cls, profiles: Profiles, info: ValidationInfo) -> Profiles:
+        for upstream in profiles.upstreams if in_production(info) else ():
+            if not has_tls(upstream.base_url):
+                raise ValueError(f"the upstream '{upstream.name}' must use TLS (https://) in production")
+        return profiles
+
+    @field_validator("azure_openai_endpoint", "openai_base_url")
+    @classmethod
+    def _address_of_an_upstream(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        url = check_base_url(url)
+        if in_production(info) and not has_tls(url):
+            raise ValueError("must use TLS (https://) in production")
+        return url
 
     @field_validator("token_signing_keys")
     @classmethod
@@ -105,9 +139,33 @@ class ServiceSettings(BaseSettings):
         return level
 
     @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The profiles by name."""
+        return self.airlock_profiles.profiles
+
+    @property
+    def upstreams(self) -> tuple[UpstreamSettings, ...]:
+        """Where the models are, in the order of trying: as the profiles file says, else as the environment does."""
+        return self.airlock_profiles.upstreams or upstreams_of_environment(
+            azure_endpoint=self.azure_openai_endpoint, openai_base_url=self.openai_base_url
+        )
+
+    @property
     def signing_keys(self) -> tuple[str, ...]:
         """The key ring, oldest first."""
         return tuple(key.get_secret_value() for key in self.token_signing_keys)
+
+
+def variable_of(secret: str) -> str:
+    """The environment variable that holds a secret of the vault: ``openai-api-key`` → ``OPENAI_API_KEY``."""
+    return secret.upper().replace("-", "_")
+
+
+def read_secret(secret: str) -> SecretStr | None:
+    """A secret by its name in the vault, from the environment or ``.env``; None if it is not there or empty."""
+    name = variable_of(secret)
+    value = os.environ.get(name) or dotenv_values(ENV_FILE).get(name)
+    return SecretStr(value) if value else None
 
 
 def in_production(info: ValidationInfo) -> bool:

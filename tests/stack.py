@@ -87,6 +87,7 @@ class Stack:
         openai_base_url: str | None = None,
         redis: RedisServer | None = None,
         simulator_arguments: tuple[str, ...] = (),
+        relay_module: str = "relay",
         **environment: str,
     ) -> None:
         self.folder = folder
@@ -96,6 +97,7 @@ class Stack:
         self._openai_base_url = openai_base_url
         self._redis = redis
         self._simulator_arguments = simulator_arguments
+        self._relay_module = relay_module
         self._given = environment
         self._cleanup = contextlib.ExitStack()
 
@@ -124,7 +126,7 @@ class Stack:
             self._start("token_service", "token_service", token_service, f"{self.page_url}/readyz")
             for index, port in enumerate(relay_ports):
                 relay = {**self.environment, "PORT": str(port)}
-                self._start(f"relay-{index}", "relay", relay, f"http://localhost:{port}/readyz")
+                self._start(f"relay-{index}", self._relay_module, relay, f"http://localhost:{port}/readyz")
             self._cleanup = started.pop_all()
         return self
 

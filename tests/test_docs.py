@@ -2,11 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from relay import policy
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
+from service_kit.profiles import CLIENT_EVENTS
+from service_kit.session_fields import FIELDS
 from token_service.settings import TokenServiceSettings
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +27,7 @@ def test_env_example_lists_exactly_the_settings() -> None:
     assert listed == {name.upper() for name in fields} | LAUNCHER_ONLY
 
 
-@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/policy.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
@@ -49,3 +53,15 @@ def test_every_test_that_security_md_names_exists() -> None:
         if not (ROOT / path).is_file() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
     ]
     assert missing == []
+
+
+def test_policy_page_names_every_event_and_field() -> None:
+    text = (ROOT / "docs/policy.md").read_text(encoding="utf-8")
+    events = {name for event in get_args(policy._Events) for name in event.__struct_fields__}
+    items = {
+        name
+        for part in (policy._UserMessage, policy._FunctionCallOutput, policy._InputText, policy._InputAudio)
+        for name in part.__struct_fields__
+    }
+    known = CLIENT_EVENTS | FIELDS.keys() | policy._RESPONSE_FIELDS | events | items
+    assert [name for name in sorted(known) if f"`{name}`" not in text] == []

@@ -1,35 +1,23 @@
-"""What the token service reads from the environment beside the shared settings; every problem is found before it binds.
-
-The profiles file is loaded here too, so that its problems are reported together with all others.
-"""
+"""What the token service reads beside the shared settings; every problem is found before it binds."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from service_kit import strict_json
-from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
-from service_kit.provider import provider_name
+from service_kit.profiles import Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
+from service_kit.upstreams import provider_names
 from token_service.callers import CallerKey
 
 _RELAY_URL: Final = re.compile(r"(wss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(?:/[^\s?#]*)?")
 """A WebSocket URL without credentials, query or fragment. Its first group, the origin, goes into the page's CSP."""
-
-
-def _read_profiles(path: object) -> object:
-    try:
-        return load_profiles(Path(str(path)))
-    except ProfilesError as error:
-        raise ValueError(str(error)) from error
 
 
 def _read_json(text: object) -> object:
@@ -45,12 +33,9 @@ def _read_json(text: object) -> object:
 class TokenServiceSettings(ServiceSettings):
     """The token service's settings. Names are the environment's, in lower case."""
 
-    # The shared setting is the file's path; here it is the file, read and checked.
-    airlock_profiles: Annotated[Profiles, NoDecode, BeforeValidator(_read_profiles)] = "profiles.toml"  # type: ignore[assignment]
     callers: CommaSeparated = ()
     caller_api_keys: Annotated[tuple[CallerKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
     relay_url: str = "ws://localhost:8081/v1/realtime"
-    openai_base_url: str = "https://api.openai.com/v1"
     page_folder: Path = Path(__file__).parent.parent / "frontend"
     serve_page: bool = False
 
@@ -89,13 +74,6 @@ class TokenServiceSettings(ServiceSettings):
             raise ValueError("must be wss:// in production")
         return url
 
-    @field_validator("openai_base_url")
-    @classmethod
-    def _base_url_has_a_host(cls, url: str) -> str:
-        if not _host(url):
-            raise ValueError("must be a URL such as https://api.openai.com/v1")
-        return url
-
     @field_validator("serve_page")
     @classmethod
     def _page_exists(cls, serve_page: bool, info: ValidationInfo) -> bool:
@@ -103,11 +81,6 @@ class TokenServiceSettings(ServiceSettings):
         if serve_page and folder is not None and not (folder / "index.html").is_file():
             raise ValueError(f"there is no index.html in {folder}")
         return serve_page
-
-    @property
-    def profiles(self) -> Mapping[str, Profile]:
-        """The profiles by name."""
-        return self.airlock_profiles.profiles
 
     @property
     def relay_origin(self) -> str:
@@ -118,14 +91,5 @@ class TokenServiceSettings(ServiceSettings):
 
     @property
     def provider(self) -> str:
-        """Who hears the audio, in the words told to people (DESIGN: "HTTP contract", mint response)."""
-        return provider_name(self.openai_base_url)
-
-
-def _host(url: str) -> str:
-    """The host of an HTTP URL; empty where there is none."""
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
-    except ValueError:
-        return ""
+        """Who may hear the audio, in the words told to people (DESIGN: "HTTP contract", mint response)."""
+        return provider_names(self.upstreams)

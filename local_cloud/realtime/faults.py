@@ -1,8 +1,8 @@
 """What can be made to go wrong, on the next connections or on all.
 
-A handshake fault answers the upgrade request (`HttpStatus`, `StallHandshake`, `DropHandshake`) or ends the connection
-right after it (`RejectAfterUpgrade`); the others change how a session goes. Each is plain data, in JSON too, where
-``kind`` names it: ``{"kind": "http_status", "status": 429, "retry_after": 2}``.
+A handshake fault answers the upgrade request (`HttpStatus`, `StallHandshake`, `DropHandshake`), ends the connection
+right after it (`RejectAfterUpgrade`) or begins no session on it (`NoGreeting`); the others change how a session goes.
+Each is plain data, in JSON too, where ``kind`` names it: ``{"kind": "http_status", "status": 429, "retry_after": 2}``.
 """
 
 from typing import Literal
@@ -41,6 +41,14 @@ class RejectAfterUpgrade(_Fault, frozen=True, tag="reject_after_upgrade"):
     type: str = "invalid_request_error"
     message: str = "Incorrect API key provided."
     close_code: int = 3000
+
+
+class NoGreeting(_Fault, frozen=True, tag="no_greeting"):
+    """Answer 101, but send ``text`` or nothing in place of ``session.created``; a stall reads on without an answer."""
+
+    text: str | None = None
+    then: Literal["close", "abort", "stall"] = "stall"
+    close_code: int = 1011
 
 
 class IgnoreSessionUpdate(_Fault, frozen=True, tag="ignore_session_update"):
@@ -92,7 +100,7 @@ class Interject(_Fault, frozen=True, tag="interject"):
     close_reason: str = ""
 
 
-HandshakeFault = HttpStatus | DropHandshake | StallHandshake | RejectAfterUpgrade
+HandshakeFault = HttpStatus | DropHandshake | StallHandshake | RejectAfterUpgrade | NoGreeting
 SessionFault = (
     IgnoreSessionUpdate | RefuseSessionUpdate | AlterSessionUpdated | FailResponse | MultiplyUsage | Interject
 )

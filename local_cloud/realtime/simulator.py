@@ -16,6 +16,7 @@ from local_cloud.realtime.faults import (
     Faults,
     HttpStatus,
     Interject,
+    NoGreeting,
     RejectAfterUpgrade,
     StallHandshake,
 )
@@ -136,8 +137,9 @@ class Simulator:
         connection = await self._remember(request)
         rejection = check_key(request.headers, request.query, self._behaviour.api_key)
         rejection = rejection or check_dialect(request.headers, request.query)
-        match self.faults.take_handshake():
-            case HttpStatus() as fault:
+        fault = self.faults.take_handshake()
+        match fault:
+            case HttpStatus():
                 connection.end(None)
                 return _faulty_answer(fault)
             case DropHandshake():
@@ -149,7 +151,7 @@ class Simulator:
                 await self._stopping.wait()
                 connection.end(None)
                 return web.Response(status=503)
-            case RejectAfterUpgrade() as fault:
+            case RejectAfterUpgrade():
                 rejection = Rejection(fault.code, fault.message, fault.close_code, type=fault.type)
             case None if rejection and (request.path.startswith(_AZURE_PREFIX) or rejection is NO_SUCH_CALL):
                 connection.end(None)
@@ -158,6 +160,9 @@ class Simulator:
             protocols=("realtime",), compress=False, max_msg_size=_MOST_MESSAGE_BYTES, timeout=_CLOSE_SECONDS
         )
         await socket.prepare(request)
+        if isinstance(fault, NoGreeting):
+            await _greet_wrongly(request, socket, connection, fault)
+            return socket
         await self._converse(request, socket, connection, rejection)
         return socket
 
@@ -208,6 +213,22 @@ async def _hear(socket: web.WebSocketResponse, link: Link, connection: Connectio
             await link.drained()
         elif message.type is WSMsgType.BINARY:
             link.send(error_event(Refused("Binary frames are not part of the protocol.", "invalid_event").error))
+
+
+async def _greet_wrongly(
+    request: web.Request, socket: web.WebSocketResponse, connection: Connection, fault: NoGreeting
+) -> None:
+    """Begin no session, and stay until the connection is over."""
+    if fault.text is not None:
+        await socket.send_str(fault.text)
+    if fault.then == "close":
+        await socket.close(code=fault.close_code)
+    elif fault.then == "abort" and request.transport:
+        request.transport.abort()
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            connection.hear(message.data)
+    connection.end(fault.close_code if fault.then == "close" else socket.close_code)
 
 
 def _faulty_answer(fault: HttpStatus) -> web.Response:

@@ -1,6 +1,7 @@
 """Every way a session ends: one receipt, the right code on either side, its leases free, its token as it should be."""
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 
@@ -208,17 +209,33 @@ async def test_token_budget_ends_the_response_in_flight(
 
 
 async def test_cost_budget(stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession) -> None:
-    async with talking(http, stack, airlock={"max_cost_usd": 0.000_001}) as (talk, minted):
+    simulator.faults.add(faults.MultiplyUsage(by=100))
+    async with talking(http, stack, airlock={"max_cost_usd": 0.05}) as (talk, minted):
         await talk.send(text_item("Good day"), SPEND)
         code, rest = await talk.until_closed()
     assert (code, rest[-1]["error"]["code"]) == (4402, "budget_exhausted")
+    assert "response.done" in [event["type"] for event in rest]
     receipt = await check_spent(traces, minted.token_id, "budget", "budget_exhausted", 4402)
-    assert receipt["cost_usd"] > 0.000_001
+    assert receipt["cost_usd"] >= 0.05
+    assert receipt["tokens"]["total"] < 200_000
+
+
+async def test_cost_budget_ends_a_long_response_before_the_model_says_what_it_cost(
+    stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession
+) -> None:
+    async with talking(http, stack, airlock={"max_cost_usd": 0.005}) as (talk, minted):
+        await talk.send(text_item("count to ninety"), SPEND)
+        code, rest = await talk.until_closed()
+    assert (code, rest[-1]["error"]["code"]) == (4402, "budget_exhausted")
+    assert "response.done" not in [event["type"] for event in rest]
+    receipt = await check_spent(traces, minted.token_id, "budget", "budget_exhausted", 4402)
+    assert 0 < receipt["audio_out_seconds"] < 30
 
 
 async def test_audio_budget(stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession) -> None:
     async with talking(http, stack, airlock={"max_input_audio_seconds": 1}) as (talk, minted):
-        await talk.send(*appends(bytes(48_000 * 2)))
+        with contextlib.suppress(aiohttp.ClientConnectionResetError):  # the end may come before the last of it is sent
+            await talk.send(*appends(bytes(48_000 * 2)))
         code, rest = await talk.until_closed()
     assert (code, rest[-1]["error"]["code"]) == (4402, "budget_exhausted")
     receipt = await check_spent(traces, minted.token_id, "budget", "budget_exhausted", 4402)

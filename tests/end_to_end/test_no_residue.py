@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 CYCLES = 300
 AT_ONCE = 15
-OWN_DESCRIPTORS = Path("/proc/self/fd")
 
 
 async def live_through(http: aiohttp.ClientSession, stack: Stack, number: int) -> None:
@@ -52,9 +51,9 @@ async def live_through_all(http: aiohttp.ClientSession, stack: Stack, *, cycles:
         await asyncio.gather(*(live_through(http, stack, number) for number in range(start, start + AT_ONCE)))
 
 
-def descriptors(stack: Stack) -> list[str]:
-    """What the relay's process holds open, but for its pooled connections to Redis."""
-    process = Path(f"/proc/{stack.processes['relay-0'].popen.pid}")
+def descriptors(stack: Stack, pid: int | str = "self") -> list[str]:
+    """What a process holds open, but for its pooled connections to Redis."""
+    process = Path(f"/proc/{pid}")
     connections = [line.split() for line in (process / "net/tcp").read_text().splitlines()[1:]]
     pooled = {f"socket:[{line[9]}]" for line in connections if int(line[2].split(":")[1], 16) == stack.redis.port}
     held = []
@@ -68,12 +67,13 @@ def descriptors(stack: Stack) -> list[str]:
 async def test_after_300_cycles_descriptors_leases_and_connections_are_where_they_were(
     stack: Stack, simulator: Simulator, traces: Traces
 ) -> None:
+    pid = stack.processes["relay-0"].popen.pid
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
         await live_through_all(http, stack, cycles=2 * AT_ONCE)
         await until(lambda: not traces.leases())
-        before = len(descriptors(stack))
+        before = len(descriptors(stack, pid))
         await live_through_all(http, stack, cycles=CYCLES)
-    await until(lambda: len(descriptors(stack)) <= before)
+    await until(lambda: len(descriptors(stack, pid)) <= before)
     await until(lambda: not traces.leases(), 2)
     starts = {line["session_id"] for line in traces.lines("redeem.ok")}
     await until(lambda: len(traces.lines("session.end")) == len(starts))
@@ -99,10 +99,10 @@ async def test_after_300_cycles_no_task_or_descriptor_is_left(
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
             await live_through_all(http, stack, cycles=2 * AT_ONCE)
             await until(lambda: not app[LIVE] and len(asyncio.all_tasks()) < 2 * AT_ONCE)
-            before, open_before = asyncio.all_tasks(), len(list(OWN_DESCRIPTORS.iterdir()))
+            before, open_before = asyncio.all_tasks(), len(descriptors(stack))
             await live_through_all(http, stack, cycles=CYCLES)
         await until(lambda: len(asyncio.all_tasks()) <= len(before))
-        await until(lambda: len(list(OWN_DESCRIPTORS.iterdir())) <= open_before)
+        await until(lambda: len(descriptors(stack)) <= open_before)
         assert len(app[LIVE]) == 0
         stack.relay_base_urls[0] = base_url
     finally:

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from local_cloud import launcher
-from local_cloud.__main__ import main, port_problems
+from local_cloud.__main__ import main, port_problems, redis_problems
 from local_cloud.launcher import ServiceFailed, launch, readable
 from local_cloud.plan import Service
 from local_cloud.ports import free_port
@@ -157,6 +157,18 @@ def test_taken_ports_are_named_with_the_flag_that_chooses_another() -> None:
         assert "another program listens on it" in relay_problem
         assert "--relay-port" in relay_problem
         assert "AIRLOCK_RELAY_PORT" in relay_problem
+
+
+def test_a_given_redis_that_does_not_answer_is_named_without_its_password() -> None:
+    (problem,) = redis_problems(f"redis://:secret@127.0.0.1:{free_port()}/0")
+    assert "REDIS_URL, at 127.0.0.1" in problem
+    assert "secret" not in problem
+
+
+def test_a_given_redis_that_answers_is_no_problem() -> None:
+    assert redis_problems(None) == []
+    with RedisServer() as server:
+        assert redis_problems(server.url) == []
 
 
 def test_launcher_starts_nothing_when_a_port_is_taken(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,13 @@ def test_what_is_given_is_kept_but_not_a_foreign_host() -> None:
     assert "OPENAI_BASE_URL" not in environment
 
 
+def test_openai_beside_azure_gets_the_address_that_the_token_service_names_it_by() -> None:
+    given = {"OPENAI_API_KEY": "sk-real", "AZURE_OPENAI_ENDPOINT": "https://voice.openai.azure.com"}
+    assert configured_upstreams(given) == ["Azure OpenAI at voice.openai.azure.com", "OpenAI at api.openai.com"]
+    assert compose(given)["OPENAI_BASE_URL"] == "https://api.openai.com/v1"
+    assert compose({**given, "OPENAI_BASE_URL": "https://x/v1"})["OPENAI_BASE_URL"] == "https://x/v1"
+
+
 @pytest.mark.parametrize(
     ("upstreams", "redis_url", "said", "not_said"),
     [

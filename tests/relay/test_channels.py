@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import struct
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
 from relay import aiohttp_channel, picows_channel
-from relay.aiohttp_channel import AiohttpWebSockets, open_client
+from relay.aiohttp_channel import AiohttpChannel, AiohttpWebSockets, open_client
 from relay.channel import MAX_UNWRITTEN_BYTES, ChannelEnd, How, NotConnected, OpenChannel, WebSockets
 from relay.picows_channel import PicowsWebSockets
 
@@ -464,6 +467,31 @@ async def test_the_subprotocol_is_selected_wherever_it_was_offered_and_no_offer_
     assert caplog.records == []
 
 
+async def test_an_accepted_channel_that_is_over_is_not_kept_until_its_next_heartbeat(websockets: WebSockets) -> None:
+    kept: list[weakref.ref[object]] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response, channel = await websockets.accept(request, subprotocol=None, max_message_bytes=LARGEST)
+        kept.append(weakref.ref(response))
+        async with channel:
+            await channel.close(1000, "")
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with asyncio.timeout(5):  # a heartbeat takes 20 s
+        async with aiohttp.ClientSession() as http, http.ws_connect(f"http://{host}:{port}/") as client:
+            await client.receive()
+        while kept[0]() is not None:
+            await asyncio.sleep(0)  # until aiohttp notices that the connection is gone
+            gc.collect()
+    await runner.cleanup()
+
+
 # --- the other side of a dial ---
 
 
@@ -653,3 +681,16 @@ async def test_a_dial_that_is_given_up_leaves_nothing_behind(websockets: WebSock
                 await websockets.connect(f"ws://127.0.0.1:{port}/", {}, lambda _: None, max_message_bytes=LARGEST)
         async with asyncio.timeout(1):
             await gone.wait()
+
+
+async def test_a_dialled_channel_that_is_over_is_not_kept_until_its_next_heartbeat(websockets: WebSockets) -> None:
+    async def wait(socket: web.WebSocketResponse[Any]) -> None:
+        await socket.receive()
+
+    async with asyncio.timeout(5):
+        async with dialled(websockets, wait) as channel:
+            await channel.close(1000, "")
+        kept = weakref.ref(channel._socket if isinstance(channel, AiohttpChannel) else channel)
+        del channel
+        gc.collect()
+        assert kept() is None

@@ -1,10 +1,11 @@
 """The places of a process, and how its sessions hear that it stops."""
 
 import asyncio
+import contextlib
 
 import pytest
 
-from relay.live_sessions import CLOSING_SECONDS, LiveSessions
+from relay.live_sessions import CLOSING_SECONDS, MAX_GOODBYES, LiveSessions
 from service_kit.errors import Refusal
 
 NOW = 1_700_000_000.0
@@ -144,3 +145,12 @@ async def test_the_drain_leaves_no_task_behind() -> None:
     await LiveSessions(1).drain(0, asyncio.Event(), now=NOW)
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_only_so_many_refused_clients_are_told_by_a_websocket_at_once() -> None:
+    live = LiveSessions(1)
+    with contextlib.ExitStack() as goodbyes:
+        told = [goodbyes.enter_context(live.goodbye()) for _ in range(MAX_GOODBYES + 1)]
+    assert told == [True] * MAX_GOODBYES + [False]
+    with live.goodbye() as may_tell:
+        assert may_tell

@@ -190,3 +190,51 @@ def test_the_receipt_says_what_was_measured() -> None:
     tokens = usage["tokens"]
     assert isinstance(tokens, dict)
     assert (tokens["total"], tokens["cached_audio"]) == (3_600, 550)
+
+
+CREATED = {"type": "response.created", "response": {"id": "resp_1", "usage": None}}
+
+
+def test_a_response_in_flight_counts_by_what_was_heard_and_spoken() -> None:
+    """2,600 tokens of input come again, 3 s heard are 30, 10 s spoken are 200, two text events 2."""
+    metered = meter()
+    metered.observe(done(USAGE))
+    metered.audio_in_ms += 3_000
+    assert not metered.over_budget(make_limits(max_total_tokens=3_601)), "nothing is in flight"
+    metered.observe(CREATED)
+    for audio_ms in [100.0] * 100 + [0.0] * 2:
+        metered.delivered(audio_ms)
+    total = 3_600 + 2_600 + 30 + 200 + 2
+    assert metered.over_budget(make_limits(max_total_tokens=total))
+    assert not metered.over_budget(make_limits(max_total_tokens=total + 1))
+
+
+def test_a_response_in_flight_costs_what_is_spoken_and_its_input_as_cached() -> None:
+    """10 s spoken are 200 tokens at 64 dollars per million; 2,600 of input at 0.40."""
+    metered = meter("gpt-realtime-2.1")
+    metered.observe(done(USAGE))
+    before = metered.cost_usd
+    assert before is not None
+    metered.observe(CREATED)
+    metered.delivered(10_000)
+    cost = before + 200 * 64e-6 + 2_600 * 0.40e-6
+    assert metered.over_budget(make_limits(max_cost_usd=cost - 1e-5))
+    assert not metered.over_budget(make_limits(max_cost_usd=cost + 1e-5))
+    assert metered.cost_usd == pytest.approx(cost)
+    assert metered.tokens_so_far.output_audio == 800 + 200, "for the receipt of a session cut off in a response"
+
+
+@pytest.mark.parametrize("usage", [USAGE, None])
+def test_the_estimate_ends_with_the_response(usage: object) -> None:
+    metered = meter()
+    metered.observe(CREATED)
+    metered.delivered(1_000_000)
+    assert metered.over_budget(make_limits(max_total_tokens=10_000))
+    metered.observe(done(usage))
+    assert not metered.over_budget(make_limits(max_total_tokens=10_000))
+
+
+def test_the_budget_is_looked_at_about_once_a_second() -> None:
+    metered = meter()
+    assert [metered.delivered(100) for _ in range(30)].count(True) == 3
+    assert [metered.delivered(0) for _ in range(60)].count(True) == 3

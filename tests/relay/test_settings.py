@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from relay.settings import RelaySettings
 from service_kit.settings import load_settings
+from tests.examples import PROFILES_TOML
 
 COMPLETE = {
     "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -27,6 +28,7 @@ def _nothing_else_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for name in RelaySettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
+    Path("profiles.toml").write_text(PROFILES_TOML)
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> RelaySettings:
@@ -45,7 +47,6 @@ def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch)
     settings = read(monkeypatch)
     expected: dict[str, Any] = {
         "port": 8081,
-        "openai_base_url": "https://api.openai.com/v1",
         "max_sessions": 1_000,
         "max_sessions_per_subject": 3,
         "max_sessions_per_tenant": 1_000,
@@ -53,6 +54,7 @@ def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch)
         "drain_seconds": 25,
     }
     assert {name: getattr(settings, name) for name in expected} == expected
+    assert [upstream.base_url for upstream in settings.upstreams] == ["https://api.openai.com/v1"]
 
 
 @pytest.mark.parametrize(
@@ -133,3 +135,63 @@ def test_no_secret_is_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> N
     settings = read(monkeypatch)
     for name in ("OPENAI_API_KEY", "PSEUDONYM_KEY", "TOKEN_SIGNING_KEYS", "REDIS_URL"):
         assert COMPLETE[name] not in repr(settings) + str(settings)
+
+
+AZURE = {"AZURE_OPENAI_ENDPOINT": "https://voice.openai.azure.com", "AZURE_OPENAI_API_KEY": "azure-something-secret"}
+OPENAI = {"OPENAI_API_KEY": "sk-something-secret", "OPENAI_BASE_URL": "https://api.openai.com/v1"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "upstreams"),
+    [
+        ({"OPENAI_API_KEY": "sk-1"}, [("openai", "sk-1")]),
+        (AZURE, [("azure", "azure-something-secret")]),
+        (OPENAI | AZURE, [("azure", "azure-something-secret"), ("openai", "sk-something-secret")]),
+        ({"OPENAI_API_KEY": "sk-1", "AZURE_OPENAI_API_KEY": "of another program"}, [("openai", "sk-1")]),
+    ],
+)
+def test_azure_is_tried_before_openai(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], upstreams: list[tuple[str, str]]
+) -> None:
+    settings = read(monkeypatch, **{"OPENAI_API_KEY": "", **environment})
+    assert [(upstream.name, settings.key_of(upstream)) for upstream in settings.upstreams] == upstreams
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({}, "openai_api_key"),
+        ({"AZURE_OPENAI_API_KEY": "a"}, "openai_api_key"),
+        ({"OPENAI_BASE_URL": "https://api.openai.com/v1"}, "openai_api_key"),
+        ({"AZURE_OPENAI_ENDPOINT": "https://voice.openai.azure.com"}, "azure_openai_api_key"),
+        (AZURE | {"OPENAI_BASE_URL": "https://api.openai.com/v1"}, "openai_api_key"),
+        (AZURE | {"OPENAI_API_KEY": "sk-1"}, "openai_api_key"),
+    ],
+)
+def test_an_upstream_needs_both_its_address_and_its_key(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], named: str
+) -> None:
+    assert problems(monkeypatch, **{"OPENAI_API_KEY": "", **environment}) == {named}
+
+
+SWEDEN = """
+[[upstreams]]
+name = "sweden"
+kind = "azure"
+base_url = "https://voice-se.openai.azure.com/openai/v1"
+auth = "secret:sweden-key"
+"""
+
+
+def test_an_upstream_of_the_profiles_file_brings_the_name_of_its_key(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("profiles.toml").write_text(PROFILES_TOML + SWEDEN)
+    assert problems(monkeypatch, OPENAI_API_KEY="") == {"airlock_profiles"}
+    with pytest.raises(SystemExit):
+        load_settings(RelaySettings)
+    assert "AIRLOCK_PROFILES: the upstream 'sweden' needs its key in SWEDEN_KEY" in capsys.readouterr().err
+    settings = read(monkeypatch, OPENAI_API_KEY="", SWEDEN_KEY="swedish-secret")
+    (sweden,) = settings.upstreams
+    assert settings.key_of(sweden) == "swedish-secret"
+    assert "swedish-secret" not in repr(settings)

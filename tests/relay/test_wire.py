@@ -491,6 +491,16 @@ async def test_no_response_is_asked_for_beyond_the_budget() -> None:
     assert scene.endings == [(Ending.BUDGET, None)]
 
 
+async def test_a_response_in_flight_ends_at_the_budget_by_estimate() -> None:
+    """50 tokens are 2.5 s of speech; it is looked at once a second, and nothing is delivered after the end."""
+    scene = Scene(limits=make_limits(max_total_tokens=50)).connected()
+    scene.hear({"type": "response.created", "event_id": "event_1", "response": {"id": "resp_1"}})
+    for _ in range(50):
+        scene.model.on_frame(audio_delta(48 * 100))
+    assert scene.endings == [(Ending.BUDGET, None)]
+    assert scene.browser.types().count("response.output_audio.delta") == 30
+
+
 # --- congestion ---
 
 

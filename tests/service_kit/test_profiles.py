@@ -164,3 +164,65 @@ def test_a_trusted_session_closes_a_field_inside_an_open_branch() -> None:
 def test_a_transcription_session_has_no_output_tokens() -> None:
     lock = profile('[profiles.p.session]\ntype = "transcription"').lock()
     assert lock.session == {"type": "transcription", "model": "gpt-realtime-2.1"}
+
+
+UPSTREAM = {
+    "name": '"sweden"',
+    "kind": '"azure"',
+    "base_url": '"https://voice-se.openai.azure.com/openai/v1/"',
+    "auth": '"secret:sweden-key"',
+    "models": '{ "gpt-realtime-2.1" = "voice" }',
+}
+
+
+def upstream(**changes: str | None) -> str:
+    lines = [f"{key} = {value}" for key, value in (UPSTREAM | changes).items() if value is not None]
+    return "\n".join(["[[upstreams]]", *lines, ""])
+
+
+def test_upstreams_keep_their_order() -> None:
+    parsed = parse_profiles(MINIMAL + upstream() + upstream(name='"france"', kind='"openai"', models=None))
+    sweden, france = parsed.upstreams
+    assert (sweden.name, sweden.kind, sweden.secret) == ("sweden", "azure", "sweden-key")
+    assert sweden.base_url == "https://voice-se.openai.azure.com/openai/v1"
+    assert (france.name, france.kind) == ("france", "openai")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"name": None}, "upstreams.0.name"),
+        ({"name": '"Sweden Central"'}, "upstreams.0.name"),
+        ({"kind": '"bedrock"'}, "upstreams.0.kind"),
+        ({"base_url": None}, "upstreams.0.base_url"),
+        ({"base_url": '"voice-se.openai.azure.com"'}, "upstreams.0.base_url"),
+        ({"base_url": '"https://x/v1?api-version=2025-04-01-preview"'}, "upstreams.0.base_url"),
+        ({"base_url": '"https://me:pass@x/v1"'}, "upstreams.0.base_url"),
+        ({"auth": None}, "upstreams.0.auth"),
+        ({"auth": '"sk-real-key"'}, "must be secret:NAME"),
+        ({"auth": '"secret:SWEDEN_KEY"'}, "must be secret:NAME"),
+        ({"auth": '"secret:token-signing-keys"'}, "not an upstream's key"),
+        ({"auth": '"managed_identity"'}, "not supported in this version"),
+        ({"models": "{}"}, "upstreams.0.models"),
+        ({"models": '["gpt-realtime-2.1"]'}, "upstreams.0.models"),
+        ({"models": '{ "gpt-realtime-2.1" = "" }'}, "upstreams.0.models"),
+        ({"models": '{ "gpt-realtime" = "voice" }'}, "none has the model 'gpt-realtime-2.1' of the profile 'p'"),
+        ({"api_version": '"2025-04-01-preview"'}, "upstreams.0.api_version"),
+    ],
+)
+def test_a_problem_of_an_upstream_is_named(changes: dict[str, str | None], named: str) -> None:
+    with pytest.raises(ProfilesError) as caught:
+        parse_profiles(MINIMAL + upstream(**changes))
+    assert named in str(caught.value)
+    for secret in ("sk-real-key", "pass@"):
+        assert secret not in str(caught.value)
+
+
+def test_two_upstreams_have_two_names() -> None:
+    with pytest.raises(ProfilesError, match="same name"):
+        parse_profiles(MINIMAL + upstream() + upstream())
+
+
+def test_a_model_is_wanted_of_one_upstream_only() -> None:
+    other = upstream(name='"other"', models='{ "gpt-realtime" = "voice" }')
+    assert len(parse_profiles(MINIMAL + other + upstream()).upstreams) == 2

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.settings import ServiceSettings, load_settings
-from tests.examples import KEY, OTHER_KEY
+from service_kit.settings import ServiceSettings, load_settings, read_secret
+from tests.examples import KEY, OTHER_KEY, PROFILES_TOML
 
 CANARY = "canary-0123456789-canary-0123456789"
 GOOD = {
@@ -17,6 +17,7 @@ GOOD = {
 
 
 def load(environment: pytest.MonkeyPatch, **variables: str) -> ServiceSettings:
+    Path("profiles.toml").write_text(variables.pop("profiles", PROFILES_TOML))
     for name, value in (GOOD | variables).items():
         environment.setenv(name, value)
     return load_settings(ServiceSettings)
@@ -88,6 +89,19 @@ def test_every_problem_is_reported_at_once(
         ("ALLOWED_ORIGINS", "ftp://example.com"),
         ("TRUSTED_EDGE", "10.0.0.1/8"),
         ("TRUSTED_EDGE", "everywhere"),
+        *(
+            (name, url)
+            for name in ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
+            for url in (
+                "api.openai.com",
+                "ftp://x/v1",
+                "https://",
+                "https://[",
+                "https://x:http/v1",
+                f"https://x/v1?key={CANARY}",
+                f"https://me:{CANARY}@x/v1",
+            )
+        ),
         ("DRAIN_SECONDS", "3"),
         ("LOG_LEVEL", "LOUD"),
     ],
@@ -107,6 +121,9 @@ def test_a_wrong_value_is_refused(
         ("ALLOWED_ORIGINS", "http://voice.example.com"),
         ("ALLOWED_ORIGINS", ""),
         ("LOG_LEVEL", "DEBUG"),
+        ("OPENAI_BASE_URL", "http://voice.example.com/v1"),
+        ("OPENAI_BASE_URL", "ws://voice.example.com/v1"),
+        ("AZURE_OPENAI_ENDPOINT", "http://voice.openai.azure.com"),
     ],
 )
 def test_production_refuses_what_development_accepts(
@@ -114,3 +131,50 @@ def test_production_refuses_what_development_accepts(
 ) -> None:
     load(bare_environment, **{name: value})
     assert f"{name}: " in refuse(bare_environment, capsys, AIRLOCK_ENV="production", **{name: value})
+
+
+UPSTREAMS = """
+[[upstreams]]
+name = "sweden"
+kind = "azure"
+base_url = "https://voice-se.openai.azure.com/openai/v1"
+auth = "secret:azure-openai-api-key"
+
+[[upstreams]]
+name = "here"
+kind = "openai"
+base_url = "http://127.0.0.1:9000/v1"
+auth = "secret:openai-api-key"
+"""
+
+
+def test_upstreams_of_the_profiles_file_win(bare_environment: pytest.MonkeyPatch) -> None:
+    settings = load(
+        bare_environment,
+        profiles=PROFILES_TOML + UPSTREAMS,
+        OPENAI_BASE_URL="https://proxy.example/v1",
+        AZURE_OPENAI_ENDPOINT="https://other.openai.azure.com",
+    )
+    assert [upstream.name for upstream in settings.upstreams] == ["sweden", "here"]
+
+
+def test_production_refuses_any_upstream_without_tls(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = refuse(bare_environment, capsys, profiles=PROFILES_TOML + UPSTREAMS, AIRLOCK_ENV="production")
+    assert "AIRLOCK_PROFILES: the upstream 'here' must use TLS" in printed
+
+
+@pytest.mark.parametrize(
+    ("environment_s", "env_file", "read"),
+    [(None, None, None), ("", None, None), ("one", None, "one"), (None, "two", "two"), ("one", "two", "one")],
+)
+def test_a_secret_is_read_by_its_name_in_the_vault(
+    bare_environment: pytest.MonkeyPatch, environment_s: str | None, env_file: str | None, read: str | None
+) -> None:
+    if environment_s is not None:
+        bare_environment.setenv("SWEDEN_KEY", environment_s)
+    if env_file is not None:
+        Path(".env").write_text(f"SWEDEN_KEY={env_file}\n")
+    secret = read_secret("sweden-key")
+    assert (secret and secret.get_secret_value()) == read

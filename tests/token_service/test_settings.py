@@ -98,6 +98,7 @@ def test_development_needs_little(environment: pytest.MonkeyPatch) -> None:
         ("OPENAI_BASE_URL", "api.openai.com", "must be a URL"),
         ("OPENAI_BASE_URL", "https://", "must be a URL"),
         ("OPENAI_BASE_URL", "https://[", "must be a URL"),
+        ("OPENAI_BASE_URL", f"https://user:{CANARY}@voice.example.com/v1", "must be a URL"),
         ("SERVE_PAGE", "true", "no index.html"),
         ("SERVE_PAGE", "perhaps", ""),
         ("AIRLOCK_PROFILES", "missing.toml", "cannot be read"),
@@ -140,11 +141,24 @@ def test_every_problem_is_reported_at_once(environment: pytest.MonkeyPatch, caps
         ("http://[::1]:9000/v1", "simulator"),
         ("https://voice.example.com/v1", "voice.example.com"),
         ("https://api.openai.com.evil.example/v1", "api.openai.com.evil.example"),
-        (f"https://user:{CANARY}@voice.example.com/v1", "voice.example.com"),
     ],
 )
 def test_provider_is_named_by_its_host(environment: pytest.MonkeyPatch, base_url: str, provider: str) -> None:
     assert load(environment, OPENAI_BASE_URL=base_url).provider == provider
+
+
+@pytest.mark.parametrize(
+    ("variables", "provider"),
+    [
+        ({"AZURE_OPENAI_ENDPOINT": "https://voice.openai.azure.com"}, "Azure OpenAI"),
+        (
+            {"AZURE_OPENAI_ENDPOINT": "https://voice.openai.azure.com", "OPENAI_BASE_URL": "https://api.openai.com/v1"},
+            "Azure OpenAI, OpenAI",
+        ),
+    ],
+)
+def test_every_provider_is_named(environment: pytest.MonkeyPatch, variables: dict[str, str], provider: str) -> None:
+    assert load(environment, **variables).provider == provider
 
 
 @pytest.mark.parametrize(

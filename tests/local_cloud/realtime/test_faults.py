@@ -75,6 +75,26 @@ async def test_the_handshake_is_dropped(simulator: Simulator) -> None:
     assert (await simulator.connection()).ended
 
 
+async def test_a_connection_without_a_greeting_is_silent(simulator: Simulator) -> None:
+    simulator.faults.add(faults.NoGreeting(text="Good day."))
+    async with connect(simulator) as client:
+        assert (await client.frame()).data == "Good day."
+        assert await is_silent(client)
+    assert await (await simulator.connection()).wait_ended() == 1000
+
+
+async def test_a_connection_without_a_greeting_ends(simulator: Simulator) -> None:
+    simulator.faults.add(faults.NoGreeting(then="close", close_code=1013))
+    simulator.faults.add(faults.NoGreeting(then="abort"))
+    kinds = []
+    for _ in range(2):
+        async with connect(simulator) as client:
+            kinds.append((await client.frame()).type)
+    assert kinds == [CLOSE, aiohttp.WSMsgType.CLOSED]
+    assert await (await simulator.connection(0)).wait_ended() == 1013
+    assert await (await simulator.connection(1)).wait_ended() == 1006
+
+
 async def test_the_handshake_stalls(simulator: Simulator) -> None:
     simulator.faults.add(faults.StallHandshake())
 

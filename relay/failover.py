@@ -1,0 +1,47 @@
+"""Which upstream is tried, for how long, and what the client is told when none of them serves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from service_kit.errors import Refusal, Retry
+
+DIALS_SECONDS: Final = 10.0
+"""All dials of one session together."""
+PATIENCE_SECONDS: Final = 3.0
+"""One dial, while there is another upstream to try."""
+
+
+class Refused(Exception):
+    """An upstream did not begin a session.
+
+    Attributes:
+        why: for our logs.
+        bad_key: it does not accept our key: an operator must act.
+        retry_after: the seconds after which it may have time again, if it said that it is busy.
+    """
+
+    def __init__(self, why: str, *, bad_key: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.bad_key = bad_key
+        self.retry_after = retry_after
+
+
+def patience(seconds_left: float, *, others_left: int) -> float:
+    """How long the next dial may take, with ``seconds_left`` for it and the ``others_left`` together."""
+    return min(PATIENCE_SECONDS, seconds_left) if others_left else seconds_left
+
+
+def refusal(refused: Sequence[Refused]) -> Refusal:
+    """What the client is told when those that were tried, in order, all refused.
+
+    It is told to wait if the last one was busy; how long, the soonest says if all were.
+    """
+    last = refused[-1].retry_after if refused else None
+    if last is None:
+        return Refusal("upstream_unavailable")
+    seconds = [reason.retry_after for reason in refused if reason.retry_after is not None]
+    soonest = min(seconds) if len(seconds) == len(refused) else last
+    return Refusal("upstream_busy", retry_after=soonest, retry=Retry.SAME_TOKEN)

@@ -1,0 +1,108 @@
+"""The ordered list of upstreams: whichever greets first has the session, and the browser sees nothing of the others.
+
+Which is tried, and for how long, is decided in :mod:`relay.failover`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from structlog.typing import FilteringBoundLogger
+
+from relay.channel import Channel
+from relay.failover import DIALS_SECONDS, Refused, patience, refusal
+from relay.interruption import Interrupted, unless
+from relay.locking import greeting
+from relay.upstream import Upstream
+from service_kit.session_fields import Session
+from service_kit.session_token import Lock
+
+MAX_EVENTS_BEFORE_LOCK: Final = 64
+"""A model greets and confirms; one that talks on before that is not one we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A model that has greeted.
+
+    Attributes:
+        model: its end of the session.
+        provider: the name told to clients.
+        session: the session as it is, before the lock.
+        events: what it sends from now on, until its ``on_frame`` is replaced.
+    """
+
+    model: Channel
+    provider: str
+    session: Session
+    events: asyncio.Queue[bytes]
+
+
+class Upstreams:
+    """Where the relay finds its models, in the order in which they are tried."""
+
+    def __init__(self, upstreams: Sequence[Upstream]) -> None:
+        self._upstreams = upstreams
+
+    @contextlib.asynccontextmanager
+    async def dial(
+        self, lock: Lock, safety_identifier: str, log: FilteringBoundLogger, *, on_flood: Callable[[], None]
+    ) -> AsyncIterator[Greeted]:
+        """The first model that greets, for as long as the block runs; each upstream is dialled once at most.
+
+        ``on_flood`` is called when a model sends more than is waited for. Raises Refusal: ``upstream_busy``,
+        ``upstream_unavailable``.
+        """
+        having = [upstream for upstream in self._upstreams if upstream.has(lock.model)]
+        if not having:
+            log.error("upstream.failed", model=lock.model, error="no upstream has this model")
+        deadline = asyncio.get_running_loop().time() + DIALS_SECONDS
+        refused: list[Refused] = []
+        for number, upstream in enumerate(having, start=1):
+            seconds = patience(deadline - asyncio.get_running_loop().time(), others_left=len(having) - number)
+            try:
+                greeted, connection = await _greeted(upstream, lock, safety_identifier, on_flood, seconds)
+            except Refused as reason:
+                refused.append(reason)
+                _tell(log, upstream, reason)
+                continue
+            async with connection:
+                yield greeted
+            return
+        raise refusal(refused)
+
+
+async def _greeted(
+    upstream: Upstream, lock: Lock, safety_identifier: str, on_flood: Callable[[], None], seconds: float
+) -> tuple[Greeted, contextlib.AsyncExitStack]:
+    """The upstream's model once it has greeted, and what closes the connection to it. Raises Refused."""
+    events: asyncio.Queue[bytes] = asyncio.Queue(MAX_EVENTS_BEFORE_LOCK)
+
+    def wait(frame: bytes) -> None:
+        if events.full():
+            on_flood()
+        else:
+            events.put_nowait(frame)
+
+    async with contextlib.AsyncExitStack() as connection:
+        try:
+            async with asyncio.timeout(seconds):
+                model = await connection.enter_async_context(upstream.dial(lock, safety_identifier, wait))
+                session = await unless(model.ended, greeting(events))
+        except TimeoutError as error:
+            raise Refused("no answer in time") from error
+        except Interrupted as error:
+            raise Refused("closed before session.created") from error
+        return Greeted(model, upstream.provider, session, events), connection.pop_all()
+
+
+def _tell(log: FilteringBoundLogger, upstream: Upstream, reason: Refused) -> None:
+    """Log why an upstream was passed over; a key that is not accepted raises an alert."""
+    if reason.bad_key:
+        log.error("upstream.auth_failed", upstream=upstream.name, provider=upstream.provider, error=reason.why)
+    else:
+        log.warning("upstream.failed", upstream=upstream.name, provider=upstream.provider, error=reason.why)

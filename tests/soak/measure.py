@@ -1,0 +1,59 @@
+"""What a relay holds, and how it comes to rest."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.altered_relay import held_by
+from tests.stack import Stack
+
+SETTINGS: dict[str, Any] = {
+    "AIRLOCK_PROFILES": str(Path(__file__).parent / "profiles.toml"),
+    "MAX_SESSIONS_PER_ADDRESS": "10000",
+    "SERVE_PAGE": "false",
+}
+REST_SECONDS = 15.0
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the relay's process holds."""
+
+    tasks: int
+    descriptors: int
+    sockets: int
+    resident_bytes: int
+
+    @property
+    def resident_mib(self) -> float:
+        return self.resident_bytes / 2**20
+
+    @property
+    def countable(self) -> tuple[int, int, int]:
+        """All but the memory."""
+        return self.tasks, self.descriptors, self.sockets
+
+
+async def held(stack: Stack) -> Held:
+    """What the relay holds in this moment."""
+    return Held(**await held_by(stack.relay_base_urls[0]))
+
+
+async def at_rest(stack: Stack, base: Held) -> Held:
+    """What the relay holds once it holds as much as at ``base``, or when it still does not after some seconds."""
+    async with asyncio.timeout(REST_SECONDS + 5):
+        for _ in range(int(REST_SECONDS / POLL_SECONDS)):
+            now = await held(stack)
+            if now.countable == base.countable:
+                break
+            await asyncio.sleep(POLL_SECONDS)  # what another process lets go of cannot be awaited
+    return now
+
+
+def complaints(stack: Stack) -> list[dict[str, Any]]:
+    """What the relay logged as a warning or worse."""
+    lines = (json.loads(line) for line in stack.processes["relay-0"].log().splitlines())
+    return [line for line in lines if line["level"] not in ("debug", "info")]
