@@ -21,8 +21,8 @@ from aiohttp import web
 import relay.__main__
 import relay.aiohttp_channel
 import relay.app
+import relay.picows_channel
 import relay.policy
-import relay.upstream
 import relay.wire
 from relay.memory import scrubbing_environment
 from relay.settings import RelaySettings
@@ -39,7 +39,7 @@ def main() -> None:
     alter(relay.app, "create_app", create_app)
     if seconds := os.environ.get("ALTERED_HEARTBEAT_SECONDS"):
         alter(relay.aiohttp_channel, "HEARTBEAT_SECONDS", float(seconds))
-        alter(relay.upstream, "HEARTBEAT_SECONDS", float(seconds))
+        alter(relay.picows_channel, "HEARTBEAT_SECONDS", float(seconds))
     if os.environ.get("ALTERED_BUG"):
         alter(relay.wire, "judge_browser_event", judge_with_a_bug)
     relay.__main__.main()
