@@ -10,8 +10,6 @@ from typing import Final
 
 import msgspec
 
-PRICES_READ: Final = "2026-11"
-
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """One model's prices, in US dollars per 1,000,000 tokens."""
