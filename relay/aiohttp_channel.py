@@ -62,9 +62,7 @@ class AiohttpChannel:
     ) -> None:
         if self._drain_timer is not None:
             self._drain_timer.cancel()
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+        await self._stop_reading()
         if not self._socket.closed or self._transport.get_write_buffer_size():
             self._transport.abort()  # who reads nothing would keep what is unwritten, and the socket, for ever
         _end_heartbeat(self._socket)
@@ -116,9 +114,17 @@ class AiohttpChannel:
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye and let go of the connection, within two seconds."""
+        # With a read under way aiohttp would not wait for the answer, but cut the connection; and TCP would then drop
+        # the goodbye of one who is still sending.
+        await self._stop_reading()
         with contextlib.suppress(TimeoutError, ConnectionError, RuntimeError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._socket.close(code=sendable_code(code), message=close_reason(reason))
+
+    async def _stop_reading(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
 
     async def _read(self) -> None:
         try:

@@ -393,6 +393,23 @@ async def test_sending_after_our_close_is_silent_and_closing_twice_too(line: Lin
     line.channel.send(b"too late")
 
 
+async def test_a_goodbye_waits_for_the_answer_of_one_who_goes_on_sending(line: Line) -> None:
+    """Hanging up at once would reset the connection, and a client that still writes would never read why."""
+    line.write(client_frame(TEXT, b"x" * 60_000))
+    await line.heard.get()
+    closing = asyncio.create_task(line.channel.close(4402, "budget_exhausted"))
+    assert await line.frame() == (CLOSE, struct.pack("!H", 4402) + b"budget_exhausted")
+    for _ in range(20):
+        line.write(client_frame(TEXT, b"x" * 60_000))
+        await line.writer.drain()
+    assert not closing.done()
+    line.write(client_frame(CLOSE, struct.pack("!H", 4402)))
+    assert await line.reader.read() == b""
+    async with asyncio.timeout(1):
+        await closing
+    assert line.heard.empty()
+
+
 async def test_two_closes_at_once_are_one(line: Line) -> None:
     closing = asyncio.gather(line.channel.close(1000, "a"), line.channel.close(1011, "b"))
     assert (await line.frame())[0] == CLOSE
