@@ -208,7 +208,7 @@ class AiohttpWebSockets:
             autoping=False,
             protocols=(subprotocol,) if subprotocol else (),
             compress=False,
-            max_msg_size=max_message_bytes,
+            max_msg_size=max_message_bytes + 1,  # it refuses what is as large as that
             writer_limit=sys.maxsize,
             decode_text=False,
         )
@@ -229,7 +229,7 @@ class AiohttpWebSockets:
                 autoclose=False,
                 autoping=False,
                 heartbeat=HEARTBEAT_SECONDS,
-                max_msg_size=max_message_bytes,
+                max_msg_size=max_message_bytes + 1,  # it refuses what is as large as that
                 decode_text=False,
             )
         except aiohttp.WSServerHandshakeError as error:

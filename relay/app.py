@@ -16,7 +16,7 @@ from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
-from relay.picows_channel import PicowsWebSockets
+from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
 from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings, WebSocketLibrary

@@ -1,9 +1,10 @@
-"""The channels on real sockets, of every library: frames, holding back, and every way an end can go away."""
+"""The channels on real sockets, of both libraries on both event loops: frames, holding back, and every end there is."""
 
 import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import struct
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +17,9 @@ from aiohttp import WSMsgType, web
 from relay import aiohttp_channel, picows_channel
 from relay.aiohttp_channel import AiohttpChannel, AiohttpWebSockets, open_client
 from relay.channel import MAX_UNWRITTEN_BYTES, ChannelEnd, How, NotConnected, OpenChannel, WebSockets
-from relay.picows_channel import PicowsWebSockets
+from relay.picows_websockets import PicowsWebSockets
+
+BOTH_LOOPS = True
 
 LARGEST = 65_536
 HANDSHAKE = (
@@ -47,8 +50,9 @@ class Line:
         left: set when the server's handler is over.
     """
 
-    def __init__(self, websockets: WebSockets) -> None:
+    def __init__(self, websockets: WebSockets, *, max_message_bytes: int = LARGEST) -> None:
         self._websockets = websockets
+        self._max_message_bytes = max_message_bytes
         self.ready = asyncio.Event()
         self.let_go = asyncio.Event()
         self.left = asyncio.Event()
@@ -59,7 +63,9 @@ class Line:
         self.writer: asyncio.StreamWriter
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        response, channel = await self._websockets.accept(request, subprotocol=None, max_message_bytes=LARGEST)
+        response, channel = await self._websockets.accept(
+            request, subprotocol=None, max_message_bytes=self._max_message_bytes
+        )
         channel.on_frame = self.heard.put_nowait
         self.channel = channel
         async with channel:
@@ -116,18 +122,19 @@ def short_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.2)
 
 
-@pytest.fixture
-async def line(websockets: WebSockets) -> AsyncIterator[Line]:
+@contextlib.asynccontextmanager
+async def connected(
+    line: Line, *, serves_with: ssl.SSLContext | None = None, trusts: ssl.SSLContext | None = None
+) -> AsyncIterator[Line]:
     before = asyncio.all_tasks()
-    line = Line(websockets)
     app = web.Application()
     app.router.add_get("/", line.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     assert runner.server is not None
     line.server = runner.server
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    line.reader, line.writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serves_with).start()
+    line.reader, line.writer = await asyncio.open_connection("localhost", runner.addresses[0][1], ssl=trusts)
     line.writer.write(HANDSHAKE)
     assert (await line.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
     await line.ready.wait()
@@ -140,6 +147,12 @@ async def line(websockets: WebSockets) -> AsyncIterator[Line]:
     with contextlib.suppress(ConnectionError):
         await line.writer.wait_closed()
     assert asyncio.all_tasks() - before <= {asyncio.current_task()}, "a task was left running"
+
+
+@pytest.fixture
+async def line(websockets: WebSockets) -> AsyncIterator[Line]:
+    async with connected(Line(websockets)) as line:
+        yield line
 
 
 # --- frames ---
@@ -317,12 +330,11 @@ async def test_fragments_interleaved_with_control_frames_and_split_anywhere_are_
 
 
 async def test_the_largest_message_is_heard_whole_or_in_pieces(line: Line) -> None:
-    size = LARGEST - 1  # where aiohttp's limit lies
-    line.write(client_frame(TEXT, b"x" * size))
-    line.write(client_frame(TEXT, b"y" * 1_000, fin=False), client_frame(0, b"y" * (size - 1_000)))
+    line.write(client_frame(TEXT, b"x" * LARGEST))
+    line.write(client_frame(TEXT, b"y" * 1_000, fin=False), client_frame(0, b"y" * (LARGEST - 1_000)))
     async with asyncio.timeout(5):
-        assert await line.heard.get() == b"x" * size
-        assert await line.heard.get() == b"y" * size
+        assert await line.heard.get() == b"x" * LARGEST
+        assert await line.heard.get() == b"y" * LARGEST
 
 
 async def test_messages_of_all_sizes_are_sent_whole(line: Line) -> None:
