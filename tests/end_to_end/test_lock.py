@@ -20,6 +20,7 @@ from tests.end_to_end.clients import (
 from tests.end_to_end.traces import Traces, resident_mib, until
 from tests.stack import Stack
 
+ON_BOTH_LIBRARIES = True
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 INSTRUCTIONS = "You are a lighthouse keeper."

@@ -4,27 +4,21 @@ import asyncio
 import contextlib
 import ctypes
 import random
-import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented
 
 from relay import picows_channel
 from relay.channel import ChannelEnd, How, NotConnected, OpenChannel, ignore
 from relay.picows_connection import accept_key
 from relay.picows_websockets import PicowsWebSockets
+from tests.certificates import self_signed
 from tests.relay.test_channels import (
     CLOSE,
     HANDSHAKE,
@@ -227,7 +221,7 @@ async def settle(line: Line) -> None:
 async def test_the_room_that_a_large_frame_took_is_given_back(
     websockets: PicowsWebSockets, tmp_path: Path, with_tls: bool
 ) -> None:
-    serves_with, trusts = self_signed(tmp_path) if with_tls else (None, None)
+    serves_with, trusts = self_signed(tmp_path)[1:] if with_tls else (None, None)
     async with connected(Line(websockets, max_message_bytes=ROOMY), serves_with=serves_with, trusts=trusts) as line:
         at_first = buffer_bytes(line.channel)
         for size in (ROOMY, 10, ROOMY // 2, ROOMY):
@@ -294,7 +288,7 @@ async def test_a_burst_of_small_frames_takes_no_more_room_than_one_read(websocke
 async def test_the_room_of_a_dialled_channel_is_given_back_too_with_and_without_tls(
     websockets: PicowsWebSockets, tmp_path: Path
 ) -> None:
-    serves_with, trusts = self_signed(tmp_path)
+    _, serves_with, trusts = self_signed(tmp_path)
     websockets._tls = trusts
 
     async def talk(request: web.Request) -> web.StreamResponse:
@@ -452,27 +446,8 @@ async def test_a_head_without_end_is_no_connection(websockets: PicowsWebSockets)
 # --- TLS ---
 
 
-def self_signed(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """What a server called localhost serves with, and what trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "both.pem"
-    path.write_bytes(
-        certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context, ssl.create_default_context(cafile=path)
-
-
 async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path: Path) -> None:
-    serves_with, trusts = self_signed(tmp_path)
+    _, serves_with, trusts = self_signed(tmp_path)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def echo(request: web.Request) -> web.StreamResponse:
@@ -505,7 +480,7 @@ async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path
 
 async def test_messages_of_all_sizes_are_sent_whole_over_tls(websockets: PicowsWebSockets, tmp_path: Path) -> None:
     """Each with its own header: those of one turn of the event loop wait together to be written."""
-    serves_with, trusts = self_signed(tmp_path)
+    _, serves_with, trusts = self_signed(tmp_path)
     async with connected(Line(websockets), serves_with=serves_with, trusts=trusts) as line:
         for number, size in enumerate(SIZES):
             line.channel.send(bytes([number]) * size)
