@@ -22,6 +22,8 @@ from relay.picows_websockets import PicowsWebSockets
 BOTH_LOOPS = True
 
 LARGEST = 65_536
+SIZES = [0, 1, 125, 126, 1_330, 8_192, 8_193, 60_000, 65_535, 65_536, 9_000, 300_000, 10] * 30
+"""Of messages that are more together than the kernel takes at once."""
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -338,12 +340,12 @@ async def test_the_largest_message_is_heard_whole_or_in_pieces(line: Line) -> No
 
 
 async def test_messages_of_all_sizes_are_sent_whole(line: Line) -> None:
-    """Each with its own header: those of one turn of the event loop wait together to be written."""
-    sizes = [0, 1, 125, 126, 1_330, 8_192, 8_193, 60_000, 65_535, 65_536, 9_000, 300_000, 10] * 3
-    for size in sizes:
-        line.channel.send(b"x" * size)
-    for size in sizes:
-        assert await line.frame() == (TEXT, b"x" * size)
+    """Each with its own header, also while all of them wait, as the kernel takes no more."""
+    for number, size in enumerate(SIZES):
+        line.channel.send(bytes([number % 256]) * size)
+    assert line.unwritten() > 0
+    for number, size in enumerate(SIZES):
+        assert await line.frame() == (TEXT, bytes([number % 256]) * size)
 
 
 async def test_an_answered_ping_keeps_a_silent_channel(short_heartbeat: None, line: Line) -> None:
