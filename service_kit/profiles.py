@@ -50,6 +50,9 @@ CLIENT_EVENTS: Final = frozenset(
 )
 """The complete GA list (realtime-protocol reference §3.2)."""
 
+CLIENT_CONTENT: Final = frozenset({"input_text", "input_audio", "input_image"})
+"""The parts that a user's message may have (realtime-protocol reference §3.4)."""
+
 ProfileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 CallerKind = Literal["anonymous", "oidc", "api_key"]
 
@@ -93,6 +96,7 @@ class Profile(_Strict):
     on_locked_field: Literal["narrow", "refuse"] = "narrow"
     hide: tuple[str, ...] = ("instructions", "tools", "tool_choice", "prompt", "tracing")
     client_events: tuple[str, ...] = tuple(sorted(CLIENT_EVENTS - {"output_audio_buffer.clear"}))
+    client_content: tuple[str, ...] = ("input_audio", "input_text")
     session: Session = {}
     limits: ProfileLimits = ProfileLimits()
 
@@ -125,6 +129,14 @@ class Profile(_Strict):
         for event_type in types:
             if event_type not in CLIENT_EVENTS:
                 raise ValueError(f"'{event_type}' is not a client event")
+        return types
+
+    @field_validator("client_content")
+    @classmethod
+    def _client_content_exists(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        for part_type in types:
+            if part_type not in CLIENT_CONTENT:
+                raise ValueError(f"'{part_type}' is not a part of a user's message")
         return types
 
     @field_validator("session")
@@ -164,6 +176,7 @@ class Profile(_Strict):
             on_locked_field=self.on_locked_field,
             hide=frozenset(self.hide),
             client_events=frozenset(self.client_events),
+            client_content=frozenset(self.client_content),
         )
 
     def session_limits(self) -> Limits:

@@ -19,6 +19,7 @@ def test_defaults_are_strict() -> None:
     assert strict.open_fields == ()
     assert strict.hide == ("instructions", "tools", "tool_choice", "prompt", "tracing")
     assert set(strict.client_events) == CLIENT_EVENTS - {"output_audio_buffer.clear"}
+    assert strict.client_content == ("input_audio", "input_text")
     assert strict.limits == ProfileLimits(
         token_seconds=300,
         max_session_seconds=600,
@@ -45,6 +46,7 @@ def test_defaults_are_strict() -> None:
         ('open_fields = ["model"]', "model"),
         ('hide = ["secrets"]', "secrets"),
         ('client_events = ["session.delete"]', "session.delete"),
+        ('client_content = ["output_text"]', "output_text"),
         ('on_locked_field = "ignore"', "on_locked_field"),
         ('[profiles.p.session]\nmodel = "other"', "model"),
         ("[profiles.p.session]\ntemperature = 1", "temperature"),
