@@ -64,6 +64,7 @@ def create_app(settings: RelaySettings) -> web.Application:
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
                 live=app[LIVE],
                 pseudonyms=pseudonyms,
+                prices=settings.airlock_profiles.price_list,
             )
             yield
         await redis.aclose()

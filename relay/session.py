@@ -30,11 +30,11 @@ from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.errors import Ending, Refusal
 from service_kit.log import where
-from service_kit.prices import PRICES
+from service_kit.prices import PriceList
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.web import REQUEST_ID
 
-_AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
+_AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "cost_excludes_transcription", "config_sha256"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Relay:
     leases: Leases
     live: LiveSessions
     pseudonyms: Pseudonyms
+    prices: PriceList
 
 
 async def run_session(request: web.Request, ticket: Ticket, relay: Relay, address: str) -> web.StreamResponse:
@@ -105,7 +106,7 @@ class Session:
         self._claims = claims
         self._id = session_id
         self._loop = asyncio.get_running_loop()
-        self._meter = Meter(PRICES.get(claims.lock.model))
+        self._meter = Meter(relay.prices.of_responses(claims.lock.session), relay.prices.transcription)
         self._over: asyncio.Future[Over] = self._loop.create_future()
         self._wire: Wire | None = None
         self._provider: str | None = None  # who has the session; nobody until a model greets

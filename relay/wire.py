@@ -244,7 +244,7 @@ class Wire:
             event = decode_model_event(frame)
             if event is not None:
                 self._conversation.observe(event)
-                self._meter.observe(event)
+                self._meter.observe(event, self._conversation.transcription_model)
                 shown = show_to_browser(event, self._claims.lock)
                 if shown is not None:
                     self._send(shown)

@@ -30,6 +30,7 @@ ALLOWED_KEYS: Final = frozenset(
         "close_code",
         "code",
         "config_sha256",
+        "cost_excludes_transcription",
         "cost_usd",
         "duration_seconds",
         "ended_at",

@@ -150,6 +150,9 @@ class Field:
     transcription: bool = False
 
 
+TRANSCRIPTION: Final = "audio.input.transcription"
+
+
 def _open(path: str, type_: Any, *, transcription: bool = False) -> Field:
     return Field(path, type_, type_, transcription)
 
@@ -158,7 +161,7 @@ _FIELDS: Final = (
     _open("output_modalities", _Modality),
     _open("instructions", _Text),
     _open("audio.input.format", AudioFormat, transcription=True),
-    _open("audio.input.transcription", Transcription | None, transcription=True),
+    _open(TRANSCRIPTION, Transcription | None, transcription=True),
     _open("audio.input.noise_reduction", NoiseReduction | None, transcription=True),
     _open("audio.input.turn_detection", ServerVad | SemanticVad | None, transcription=True),
     _open("audio.output.format", AudioFormat),
@@ -261,6 +264,14 @@ def _model(value: object) -> str:
     except msgspec.ValidationError as error:
         raise InvalidField("model", str(error)) from error
     return model
+
+
+def transcription_model(session: Mapping[str, object]) -> str | None:
+    """The model that a session writes down its input with; None if it does not, or leaves the choice to the service."""
+    match session:
+        case {"audio": {"input": {"transcription": {"model": str(model)}}}}:
+            return model
+    return None
 
 
 def is_open(path: str, open_fields: Iterable[str]) -> bool:

@@ -51,6 +51,7 @@ class ClientSecrets:
                 mint_request,
                 caller,
                 self.settings.profiles,
+                prices=self.settings.airlock_profiles.price_list,
                 allowed_origins=self.settings.allowed_origins,
                 now=int(now),
             )
