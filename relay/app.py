@@ -21,6 +21,7 @@ from relay.redemption import Redemptions
 from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
+from relay.upstream_check import check_upstreams
 from relay.upstreams import Upstreams
 from service_kit import redis_client
 from service_kit.client_address import client_address
@@ -66,7 +67,11 @@ def create_app(settings: RelaySettings) -> web.Application:
                 pseudonyms=pseudonyms,
                 prices=settings.airlock_profiles.price_list,
             )
+            models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
+            check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))
             yield
+            check.cancel()
+            await asyncio.wait([check])
         await redis.aclose()
 
     app.cleanup_ctx.append(resources)
