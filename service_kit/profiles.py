@@ -33,7 +33,7 @@ from service_kit.session_fields import (
     transcription_model,
 )
 from service_kit.session_token import MAX_TOKEN_SECONDS, Limits, Lock
-from service_kit.upstreams import UpstreamSettings
+from service_kit.upstreams import UpstreamSettings, any_has
 
 CLIENT_EVENTS: Final = frozenset(
     {
@@ -225,7 +225,7 @@ class Profiles(_Strict):
             raise ValueError("two upstreams have the same name")
         profiles: dict[str, Profile] = info.data.get("profiles", {})
         for name, profile in profiles.items() if upstreams else ():
-            if all(upstream.deployment(profile.model) is None for upstream in upstreams):
+            if not any_has(upstreams, profile.model):
                 raise ValueError(f"none has the model '{profile.model}' of the profile '{name}'")
         return upstreams
 

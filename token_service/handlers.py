@@ -52,6 +52,7 @@ class ClientSecrets:
                 caller,
                 self.settings.profiles,
                 prices=self.settings.airlock_profiles.price_list,
+                upstreams=self.settings.upstreams,
                 allowed_origins=self.settings.allowed_origins,
                 now=int(now),
             )

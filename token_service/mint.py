@@ -27,6 +27,7 @@ from service_kit.session_fields import (
     unflatten,
 )
 from service_kit.session_token import Claims, Limits, Lock
+from service_kit.upstreams import UpstreamSettings, any_has
 from token_service.callers import Caller
 from token_service.mint_request import AirlockOptions, ExpiresAfter, MintRequest
 
@@ -41,6 +42,7 @@ def decide_claims(
     profiles: Mapping[str, Profile],
     *,
     prices: PriceList,
+    upstreams: Sequence[UpstreamSettings],
     allowed_origins: Sequence[str],
     now: int,
 ) -> Claims:
@@ -52,6 +54,8 @@ def decide_claims(
     profile = _allowed_profile(name, caller, profiles)
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
     lock = _lock(request.session, caller, profile)
+    if not any_has(upstreams, lock.model):
+        raise Refusal("invalid_request", param="session.model", message="session.model: there is no such model here.")
     limits = _limits(options, caller, profile)
     _refuse_a_cost_that_cannot_be_counted(lock, limits, options, prices)
     return Claims(
