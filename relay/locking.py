@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from relay.channel import Channel
 from relay.events import decode_model_event, encode
-from relay.failover import Refused
+from relay.failover import Refused, refused_by_error
 from relay.lock import lock_update, mismatch
 from service_kit.session_fields import Session, merge
 from service_kit.session_token import Lock
@@ -44,10 +44,8 @@ async def greeting(events: asyncio.Queue[bytes]) -> Session:
         match decode_model_event(await events.get()):
             case {"type": "session.created", "session": dict(session)}:
                 return session
-            case {"type": "error", "error": {"code": "invalid_api_key"}}:
-                raise Refused("invalid_api_key", bad_key=True)
-            case {"type": "error"}:
-                raise Refused("error instead of session.created")
+            case {"type": "error", **event}:
+                raise refused_by_error(event.get("error"))
             case None:
                 raise Refused("no event")
 

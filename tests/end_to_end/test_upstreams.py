@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 AZURE_KEY, OPENAI_KEY = "azure-key-1", "sk-second"
 DEPLOYMENT = "voice-sweden"
 BUSY, BUSY_LONGER = (faults.HttpStatus(status=429, retry_after=seconds) for seconds in (3, 7))
+SAYS_BUSY = faults.RejectAfterUpgrade(code="rate_limit_exceeded", type="requests", close_code=1013)
 GONE = faults.HttpStatus(status=503)
 REFUSALS: dict[str, faults.HandshakeFault] = {
     "busy": BUSY,
@@ -41,6 +42,7 @@ REFUSALS: dict[str, faults.HandshakeFault] = {
     "503": GONE,
     "no such deployment": faults.HttpStatus(status=404),
     "drops": faults.DropHandshake(),
+    "says that it is busy": SAYS_BUSY,
     "says no after the upgrade": faults.RejectAfterUpgrade(code="server_error", type="server_error", close_code=1011),
     "garbage": faults.NoGreeting(text='{"type": "session.crea'),
     "an error and silence": faults.NoGreeting(text='{"type": "error"}'),
@@ -269,6 +271,8 @@ async def test_all_dials_together_have_ten_seconds(
         pytest.param(BUSY, GONE, "upstream_unavailable", None, id="the first busy"),
         pytest.param(BUSY, BUSY_LONGER, "upstream_busy", 3, id="both busy"),
         pytest.param(BUSY_LONGER, BUSY, "upstream_busy", 3, id="both busy, the last shorter"),
+        pytest.param(GONE, SAYS_BUSY, "upstream_busy", 5, id="the last busy, after the upgrade"),
+        pytest.param(SAYS_BUSY, BUSY, "upstream_busy", 3, id="both busy, the first after the upgrade"),
         pytest.param(GONE, faults.RejectAfterUpgrade(), "upstream_unavailable", None, id="a wrong key"),
         pytest.param(GONE, REFUSALS["garbage"], "upstream_unavailable", None, id="garbage"),
     ],
