@@ -11,6 +11,7 @@ import asyncio
 from typing import Any, Final
 
 from relay.channel import Channel
+from relay.deployments import Deployments
 from relay.events import decode_model_event, encode
 from relay.failover import Refused, refused_by_error
 from relay.lock import lock_update, mismatch
@@ -50,14 +51,16 @@ async def greeting(events: asyncio.Queue[bytes]) -> Session:
                 raise Refused("no event")
 
 
-async def confirm_lock(model: Channel, lock: Lock, created: Session, events: asyncio.Queue[bytes]) -> Session:
+async def confirm_lock(
+    model: Channel, lock: Lock, created: Session, events: asyncio.Queue[bytes], deployments: Deployments
+) -> Session:
     """Lock the session that the model ``created`` and make sure of it; the session as the model has it.
 
     ``events`` holds what the model sends. Raises NotLocked.
     """
     update = lock_update(lock)
-    model.send(encode(update))
-    updated = await _answer(events)
+    model.send(encode({**update, "session": deployments.to_service(update["session"])}))
+    updated = deployments.from_service(await _answer(events))
     wrong = mismatch(update["session"], updated)
     if wrong is not None:
         raise NotLocked("lock not confirmed", param=wrong)

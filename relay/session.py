@@ -179,7 +179,7 @@ class Session:
         greeted = await unless(self._over, model_end.enter_async_context(dialling))
         model, self._provider = greeted.model, greeted.provider
         model.ended.add_done_callback(self._model_ended)
-        locking = confirm_lock(model, self._claims.lock, greeted.session, greeted.events)
+        locking = confirm_lock(model, self._claims.lock, greeted.session, greeted.events, greeted.deployments)
         try:
             session = await unless(self._over, locking)
         except NotLocked as problem:
@@ -195,7 +195,7 @@ class Session:
         try:
             if not self._over.done():
                 self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
-                wire.connect(model, session, greeted.events, self._started_event(ends_at))
+                wire.connect(model, session, greeted.events, greeted.deployments, self._started_event(ends_at))
             await self._over
             wire.cancel_responses()
         finally:

@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from relay.channel import Channel, NotConnected, WebSockets
+from relay.deployments import Deployments
 from relay.failover import BUSY_RETRY_AFTER_SECONDS, Refused
 from service_kit.session_token import Lock
 from service_kit.upstreams import UpstreamSettings
@@ -43,6 +44,10 @@ class Upstream:
     def has(self, model: str) -> bool:
         """Whether it has a deployment of this model."""
         return self._settings.deployment(model) is not None
+
+    def deployments(self) -> Deployments:
+        """How it calls the models of a new session."""
+        return Deployments(self._settings.models or {})
 
     @contextlib.asynccontextmanager
     async def dial(

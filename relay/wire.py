@@ -14,6 +14,7 @@ import structlog
 
 from relay.channel import Channel
 from relay.conversation import Conversation
+from relay.deployments import Deployments
 from relay.events import (
     canonical_append,
     decode_browser_event,
@@ -63,6 +64,7 @@ class Wire:
         self._owes_session = False
         self._saw_garbage = False
         self._conversation = Conversation({})
+        self._deployments = Deployments({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
         self.last_activity = self._loop.time()
@@ -71,13 +73,20 @@ class Wire:
         browser.on_frame = self._keep_early
 
     def connect(
-        self, model: Channel, session: dict[str, Any], waiting: asyncio.Queue[bytes], started: dict[str, Any]
+        self,
+        model: Channel,
+        session: dict[str, Any],
+        waiting: asyncio.Queue[bytes],
+        deployments: Deployments,
+        started: dict[str, Any],
     ) -> None:
         """The lock is confirmed with ``session``: show it to the browser, then let frames through, early ones first.
 
-        ``waiting`` holds what the model sent since; ``started`` is our own event for clients that listen to those.
+        ``waiting`` holds what the model sent since, and ``deployments`` how it calls models; ``started`` is our own
+        event for clients that listen to those.
         """
         self._model = model
+        self._deployments = deployments
         self._is_connected = True
         self._conversation = Conversation(session)
         self.last_activity = self._loop.time()
@@ -172,11 +181,14 @@ class Wire:
         if isinstance(verdict, ShowSession):
             self._show_session()
             return
-        if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
+        event = verdict.event
+        if event["type"] == "session.update":
+            event["session"] = self._deployments.to_service(event["session"])
+        if event["type"] == "response.create" and meter.over_budget(self._claims.limits):
             self._stop(Ending.BUDGET)
             return
         if self._may_hear(verdict.audio_bytes, now):
-            model.send(encode(verdict.event))
+            model.send(encode(event))
 
     def _may_hear(self, audio_bytes: int, now: float) -> bool:
         """Count audio of the browser; False, and the session ends, if it is too fast or too much."""
@@ -243,6 +255,8 @@ class Wire:
         try:
             event = decode_model_event(frame)
             if event is not None:
+                if event["type"] == "session.updated" and isinstance(event.get("session"), dict):
+                    event["session"] = self._deployments.from_service(event["session"])
                 self._conversation.observe(event)
                 self._meter.observe(event, self._conversation.transcription_model)
                 shown = show_to_browser(event, self._claims.lock)

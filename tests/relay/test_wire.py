@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from relay.channel import ChannelEnd
+from relay.deployments import Deployments
 from relay.meter import Meter
 from relay.wire import MAX_EARLY_BYTES, STALL_SECONDS, Wire
 from service_kit.errors import Ending, Refusal
@@ -114,7 +115,7 @@ class Scene:
 
     def connect(self) -> "Scene":
         started = {"type": "airlock.session.started"}
-        self.wire.connect(self.model, {**SESSION, "id": "sess_1"}, self.waiting, started)
+        self.wire.connect(self.model, {**SESSION, "id": "sess_1"}, self.waiting, Deployments({}), started)
         return self
 
     def connected(self) -> "Scene":
