@@ -18,7 +18,7 @@ from relay.conversation import MAX_OUT_OF_BAND_RESPONSES, Conversation
 from relay.events import MAX_EVENT_ID_CHARS, InvalidAudio, audio_bytes, is_embedded_image
 from service_kit.errors import Refusal
 from service_kit.profiles import CLIENT_EVENTS
-from service_kit.session_fields import InvalidField, is_open, known_leaves, rebuild, unflatten
+from service_kit.session_fields import FIELDS, InvalidField, is_open, known_leaves, rebuild, unflatten
 from service_kit.session_token import Limits, Lock
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID_CHARS)]
@@ -237,7 +237,10 @@ def _response(
     response: dict[str, Any], lock: Lock, limits: Limits, conversation: Conversation
 ) -> tuple[dict[str, Any], int]:
     own = {key: value for key, value in response.items() if key in _RESPONSE_FIELDS}
-    leaves, unknown = known_leaves({key: value for key, value in response.items() if key not in _RESPONSE_FIELDS})
+    known, unknown = known_leaves({key: value for key, value in response.items() if key not in _RESPONSE_FIELDS})
+    # The service refuses a response with fields that only a session has.
+    leaves = {path: value for path, value in known.items() if FIELDS[path].response}
+    unknown += known.keys() - leaves.keys()
     shaped = _shape(own, _Response, "response.")
     rebuilt: dict[str, Any] = msgspec.to_builtins(shaped)
     rebuilt |= unflatten(_open_leaves(leaves, unknown, lock, limits, "response"))

@@ -526,11 +526,11 @@ def test_a_bad_value_of_an_open_field_is_refused_and_of_a_locked_one_left_out(pa
 def test_some_fields_are_nobodys_to_open(path: str) -> None:
     lock = make_lock(open_fields=EVERYTHING | {path})
     for value in GOOD[path]:
-        for event, prefix in (
-            ({"type": "session.update", "session": nested(path, value)}, "session"),
-            ({"type": "response.create", "response": nested(path, value)}, "response"),
-        ):
-            assert judge(event, lock) == ("invalid_event", f"{prefix}.{path}")
+        update = {"type": "session.update", "session": nested(path, value)}
+        assert judge(update, lock) == ("invalid_event", f"session.{path}")
+        create = {"type": "response.create", "response": nested(path, value)}
+        left = ("invalid_event", f"response.{path}") if path in IN_RESPONSES else {"type": "response.create"}
+        assert judge(create, lock) == left
 
 
 def test_an_update_is_narrowed_to_its_open_fields() -> None:
@@ -629,6 +629,17 @@ def test_a_response_takes_its_own_fields_under_every_lock(field: str, lock_name:
         assert param.startswith(f"response.{field}")
 
 
+# What the protocol gives a single response (reference §3.6), beside its own fields.
+IN_RESPONSES = {
+    "instructions", "audio.output.format", "audio.output.voice", "tools", "tool_choice", "parallel_tool_calls",
+    "reasoning", "prompt", *SHARED,
+}  # fmt: skip
+
+
+def test_a_response_has_the_fields_that_the_protocol_gives_it() -> None:
+    assert {path for path, field in FIELDS.items() if field.response} == IN_RESPONSES
+
+
 @pytest.mark.parametrize("lock_name", ["narrow", "refuse", "open", "shut"])
 @pytest.mark.parametrize("path", sorted(set(FIELDS) - SHARED))
 def test_a_response_cannot_reach_around_the_lock(path: str, lock_name: str) -> None:
@@ -636,7 +647,7 @@ def test_a_response_cannot_reach_around_the_lock(path: str, lock_name: str) -> N
     for value in GOOD[path]:
         create = {"type": "response.create", "response": {"metadata": {"a": "b"}, **nested(path, value)}}
         verdict = judge(create, lock)
-        if path in lock.open_fields:
+        if path in lock.open_fields and path in IN_RESPONSES:
             assert verdict == create
         elif lock.on_locked_field == "refuse":
             assert verdict == ("field_locked", f"response.{path}")
@@ -844,6 +855,7 @@ def assert_within_lock(event: Mapping[str, Any], lock: Lock) -> None:
         assert_item_within_lock(event["item"], lock, in_response=False)
     if event["type"] == "response.create" and event.get("response") is not None:
         response = dict(event["response"])
+        assert set(flatten({key: value for key, value in response.items() if key not in RESPONSE_KEYS})) <= IN_RESPONSES
         for item in response.get("input", ()):
             assert_item_within_lock(item, lock, in_response=True)
         tokens = response.get("max_output_tokens", 1)
