@@ -43,6 +43,8 @@ End = Callable[..., None]
 class Wire:
     """Carries frames between browser and model once :meth:`connect` was called; before, the browser's frames wait.
 
+    ``end`` ends the session; in the same step it calls :meth:`disconnect`, so that nothing passes after an ending.
+
     Attributes:
         last_activity: the event loop's time of the last accepted browser event or model event.
     """
@@ -135,11 +137,6 @@ class Wire:
         self._meter.bytes_out += len(frame)
         self._browser.send(frame)
 
-    def _stop(self, ending: Ending, told: Refusal | None = None) -> None:
-        """End the session, and let nothing through until its coroutine learns of it."""
-        self.disconnect()
-        self._end(ending, told)
-
     def _keep_early(self, frame: bytes) -> None:
         self._early.append(frame)
         self._early_bytes += len(frame) + _EARLY_FRAME_BYTES
@@ -173,7 +170,7 @@ class Wire:
             )
         except Refusal as refusal:
             if refusal.code == "invalid_frame":
-                self._stop(Ending.PROTOCOL_ERROR, refusal)
+                self._end(Ending.PROTOCOL_ERROR, refusal)
             else:
                 self._refused(refusal)
             return
@@ -185,7 +182,7 @@ class Wire:
         if event["type"] == "session.update":
             event["session"] = self._deployments.to_service(event["session"])
         if event["type"] == "response.create" and meter.over_budget(self._claims.limits):
-            self._stop(Ending.BUDGET)
+            self._end(Ending.BUDGET)
             return
         if self._may_hear(verdict.audio_bytes, now):
             model.send(encode(event))
@@ -198,18 +195,18 @@ class Wire:
             return False
         self._meter.audio_in_ms += milliseconds
         if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
-            self._stop(Ending.BUDGET)
+            self._end(Ending.BUDGET)
             return False
         return True
 
     def _too_fast(self) -> None:
-        self._stop(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
+        self._end(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
 
     def _refused(self, refusal: Refusal) -> None:
         self.refuse(refusal)
         structlog.get_logger().info("event.refused", code=refusal.code, param=_loggable(refusal))
         if self._meter.refused(self._loop.time(), self._claims.limits):
-            self._stop(Ending.POLICY, Refusal("policy_violation"))
+            self._end(Ending.POLICY, Refusal("policy_violation"))
 
     def _show_session(self) -> None:
         """Answer with the session as it is; to a browser that does not keep up once, when it does again.
@@ -250,7 +247,7 @@ class Wire:
             self._browser.send(frame)
             milliseconds = spoken / self._conversation.output_format.bytes_per_millisecond
             if self._meter.delivered(milliseconds) and self._meter.over_budget(self._claims.limits):
-                self._stop(Ending.BUDGET)
+                self._end(Ending.BUDGET)
             return
         try:
             event = decode_model_event(frame)
@@ -270,7 +267,7 @@ class Wire:
                 structlog.get_logger().warning("upstream.failed", error="not an event")
             return
         if self._meter.over_budget(self._claims.limits):
-            self._stop(Ending.BUDGET)
+            self._end(Ending.BUDGET)
 
     def _browser_congested(self, congested: bool) -> None:
         """The browser does not keep up: hold the model back, for ten seconds at most."""
@@ -290,7 +287,7 @@ class Wire:
             timer.cancel()
         if congested:
             source.pause()
-            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._stop, ending)
+            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._end, ending)
         else:
             source.resume()
 

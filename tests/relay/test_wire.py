@@ -111,6 +111,7 @@ class Scene:
         self.waiting: asyncio.Queue[bytes] = asyncio.Queue()
 
     def _end(self, ending: Ending, told: Refusal | None = None) -> None:
+        self.wire.disconnect()
         self.endings.append((ending, told.code if told else None))
 
     def connect(self) -> "Scene":
