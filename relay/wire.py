@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from relay.channel import Channel
+from relay.channel import Channel, ignore
 from relay.conversation import Conversation
 from relay.deployments import Deployments
 from relay.events import (
@@ -73,6 +73,7 @@ class Wire:
         self._messages = message_bucket(claims.limits, self.last_activity)
         self._audio = audio_bucket(claims.limits, self.last_activity)
         browser.on_frame = self._keep_early
+        browser.on_control = self._count_control
 
     def connect(
         self,
@@ -116,7 +117,7 @@ class Wire:
             timer.cancel()
         self._stalls.clear()
         for channel in filter(None, (self._browser, self._model)):
-            channel.on_frame = channel.on_congestion = _drop
+            channel.on_frame = channel.on_control = channel.on_congestion = ignore
 
     def tell(self, event: dict[str, Any]) -> None:
         """Send the browser one of our own events, if it asked for them."""
@@ -142,6 +143,11 @@ class Wire:
         self._early_bytes += len(frame) + _EARLY_FRAME_BYTES
         if self._early_bytes >= MAX_EARLY_BYTES:
             self._browser.pause()
+
+    def _count_control(self) -> None:
+        """A ping or a pong costs us as much as a message, and is no activity: a flood of them ends the session too."""
+        if not self._messages.take(1, self._loop.time()):
+            self._too_fast()
 
     def _from_browser(self, frame: bytes) -> None:
         model = self._model
@@ -290,10 +296,6 @@ class Wire:
             self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._end, ending)
         else:
             source.resume()
-
-
-def _drop(_: object) -> None:
-    return
 
 
 def _loggable(refusal: Refusal) -> str | None:
