@@ -49,6 +49,7 @@ ALLOWED_KEYS: Final = frozenset(
         "port",
         "profile",
         "provider",
+        "reason",
         "reference_id",
         "refused_events",
         "request_id",
