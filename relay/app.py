@@ -73,6 +73,7 @@ def create_app(settings: RelaySettings) -> web.Application:
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
                 live=live,
                 pseudonyms=pseudonyms,
+                prices=settings.airlock_profiles.price_list,
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))

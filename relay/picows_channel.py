@@ -69,6 +69,7 @@ class PicowsChannel(WSListener):
         self._is_closing = False
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self.on_frame: Callable[[bytes], None] = ignore
+        self.on_control: Callable[[], None] = ignore
         self.on_congestion: Callable[[bool], None] = ignore
         self.ended: asyncio.Future[ChannelEnd] = self._loop.create_future()
 
@@ -108,7 +109,7 @@ class PicowsChannel(WSListener):
         # Nobody may be left to look at it, and an unseen exception would be logged.
         if self.ended.done() and not self.ended.cancelled():
             self.ended.exception()
-        self.on_frame = self.on_congestion = ignore
+        self.on_frame = self.on_control = self.on_congestion = ignore
         self._picows = None  # its buffers hold what was last said
 
     def send(self, frame: bytes) -> None:
@@ -219,13 +220,16 @@ class PicowsChannel(WSListener):
         elif kind is _TEXT or kind is _CONTINUATION:
             self._assemble(frame)
         elif kind is _PING:
+            self.on_control()
             # Pongs for one who does not read would pile up.
             if self._transport.get_write_buffer_size() <= MAX_UNWRITTEN_BYTES:
                 self._mask()
                 transport.send_pong(frame.get_payload_as_bytes())
         elif kind is _CLOSE:
             self.on_close(int.from_bytes(frame.get_payload_as_bytes()[:2]) if frame.payload_size else None)
-        elif kind is not _PONG:
+        elif kind is _PONG:
+            self.on_control()
+        else:
             self.on_violation(_UNSUPPORTED_DATA)
 
     def on_data(self) -> bool:

@@ -187,6 +187,22 @@ async def test_a_ping_is_answered_and_a_pong_is_not(line: Line) -> None:
     assert await line.heard.get() == b"x"
 
 
+async def test_pings_and_pongs_are_told_apart_from_frames_and_close(line: Line) -> None:
+    told = 0
+
+    def count() -> None:
+        nonlocal told
+        told += 1
+
+    line.channel.on_control = count
+    line.write(client_frame(PONG), client_frame(PING, b"a"), client_frame(TEXT, b"x"), client_frame(PING, b"b"))
+    assert [await line.frame(), await line.frame()] == [(PONG, b"a"), (PONG, b"b")]
+    assert (told, line.heard.qsize()) == (3, 1)
+    line.write(client_frame(CLOSE, struct.pack("!H", 1000)))
+    await line.end()
+    assert told == 3
+
+
 # --- holding back ---
 
 
