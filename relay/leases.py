@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from redis.asyncio import Redis
 
 from service_kit.errors import Refusal
 from service_kit.log import where
-from service_kit.redis_client import Pseudonyms, RedisUnavailable, Script
+from service_kit.redis_client import Pseudonyms, RedisClient, RedisUnavailable, Script
 from service_kit.session_token import Claims
 
 LEASE_SECONDS: Final = 30
@@ -71,7 +70,7 @@ class Slot:
 class Leases:
     """Takes, renews and frees leases."""
 
-    def __init__(self, redis: Redis, environment: str, pseudonyms: Pseudonyms, ceilings: SessionCeilings) -> None:
+    def __init__(self, redis: RedisClient, environment: str, pseudonyms: Pseudonyms, ceilings: SessionCeilings) -> None:
         self._prefix = f"airlock:{environment}:lease"
         self._pseudonyms = pseudonyms
         self._ceilings = ceilings

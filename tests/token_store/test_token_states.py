@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from relay.admission import Ticket
 from relay.redemption import Redemption, Redemptions
 from service_kit.errors import Refusal
-from service_kit.redis_client import RedisUnavailable, connect
+from service_kit.redis_client import RedisClient, RedisUnavailable, connect
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, TokenKeys
 from service_kit.token_record import record_key
 from tests.examples import PAGE, claims
@@ -28,7 +27,7 @@ S = "sess_first"
 class Token:
     """A minted token and its record, as both services see it."""
 
-    def __init__(self, redis: Redis, claims_: Claims) -> None:
+    def __init__(self, redis: RedisClient, claims_: Claims) -> None:
         self.redis = redis
         self.claims = claims_
         self.keys = TokenKeys.of(secrets.token_bytes(TOKEN_ID_BYTES))
@@ -62,7 +61,7 @@ class Token:
 
 
 @pytest.fixture
-async def token(redis: Redis) -> Token:
+async def token(redis: RedisClient) -> Token:
     token = Token(redis, claims())
     await token.mint()
     return token
@@ -83,7 +82,7 @@ async def test_a_minted_record_holds_state_seal_and_digests_for_the_token_s_life
 # redeem
 
 
-async def test_no_record_is_an_expired_token_and_makes_none(redis: Redis) -> None:
+async def test_no_record_is_an_expired_token_and_makes_none(redis: RedisClient) -> None:
     token = Token(redis, claims())
     assert await token.refusal() == "token_expired"
     assert await redis.dbsize() == 0
@@ -110,7 +109,7 @@ async def test_another_model_spends_nothing(token: Token, target: str) -> None:
 
 
 @pytest.mark.parametrize("origin", [PAGE, ELSEWHERE, None])
-async def test_an_unbound_token_fits_every_origin(redis: Redis, origin: str | None) -> None:
+async def test_an_unbound_token_fits_every_origin(redis: RedisClient, origin: str | None) -> None:
     token = Token(redis, claims(origin=None))
     await token.mint()
     await token.redeem(origin=origin)
@@ -163,7 +162,7 @@ async def test_a_second_redemption_is_used_and_marks_the_replay_wherever_it_come
 
 
 async def test_of_200_redemptions_by_two_relays_exactly_one_succeeds_twenty_times_over(
-    server: RedisServer, redis: Redis
+    server: RedisServer, redis: RedisClient
 ) -> None:
     other = connect(server.url)
     relays = [Redemptions(redis, ENVIRONMENT), Redemptions(other, ENVIRONMENT)]
