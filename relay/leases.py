@@ -39,8 +39,11 @@ return 1
 _RENEW: Final = """
 -- KEYS[1]  as above                    ARGV  session id, lease in milliseconds
 -- Adds the session even if its entry is gone: a live session counts, also after Redis lost everything.
+-- First a write that frees: after it Redis lets a script write on, so that a full memory ends no live session.
 local time = redis.call('TIME')
-redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2], ARGV[1])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 

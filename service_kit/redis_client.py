@@ -17,7 +17,7 @@ import structlog
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
 
@@ -48,6 +48,7 @@ class RedisClient(Redis):
         verdict, number = self._breaker.ask(loop.time())
         if verdict is Verdict.REFUSE:
             raise RedisUnavailable("not asked")
+        cancelled_before = _times_cancelled()
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 if verdict is Verdict.PROBE_FIRST:
@@ -59,6 +60,8 @@ class RedisClient(Redis):
             raise RedisUnavailable(type(error).__name__) from error
         finally:
             self._breaker.done(number)
+            if _times_cancelled() > cancelled_before:  # redis-py 8 on Python 3.11 swallows most cancellations
+                raise asyncio.CancelledError
 
     async def answers(self) -> bool:
         """Whether Redis answers."""
@@ -77,13 +80,15 @@ class RedisClient(Redis):
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
 
     async def _with_the_primary(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Await the answer; if it came from a server that became a replica, look for the primary from now on."""
+        """Await the answer; when a replica refuses to write, leave it.
+
+        A failover moves the address that we know to another server, and our connections still lead to the old one.
+        """
         try:
             return await question()
         except ResponseError as error:
-            if "READONLY" in str(
-                error
-            ):  # a failover moved the address, and our connections still lead to the old place
+            # The text is what a script says before Redis 7.
+            if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
                 await self.connection_pool.disconnect(inuse_connections=False)
             raise
 
@@ -105,6 +110,11 @@ def connect(url: str) -> RedisClient:
         protocol=3,
     )
     return RedisClient(pool)
+
+
+def _times_cancelled() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 class Script:

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 import relay.leases
 from local_cloud.redis_server import RedisServer
@@ -139,6 +140,20 @@ async def test_a_lease_is_renewed_and_rebuilt_when_redis_lost_it(
         await until_true(lambda: rebuilt(redis, holder, whose))
         assert not lost.done()
     assert await redis.dbsize() == 0
+
+
+async def test_a_full_memory_ends_no_live_session(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.02)
+    holder, whose = make_leases(redis), claims()
+    try:
+        async with holder.hold(whose, "sess_1"):
+            await redis.config_set("maxmemory", "1")
+            with pytest.raises(OutOfMemoryError):
+                await redis.set("airlock:test", "1")
+            before = await run_out(redis, holder, whose)
+            await until_true(lambda: renewed_since(redis, holder, whose, before))
+    finally:
+        await redis.config_set("maxmemory", "0")
 
 
 async def run_out(redis: RedisClient, holder: Leases, whose: Claims) -> list[float]:
