@@ -14,10 +14,10 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 import structlog
+from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
 
@@ -53,8 +53,8 @@ class RedisClient(Redis):
             async with asyncio.timeout(DEADLINE_SECONDS):
                 if verdict is Verdict.PROBE_FIRST:
                     await self._probe()
-                return await self._with_the_primary(question)
-        except (RedisError, OSError, TimeoutError) as error:
+                return await self._leaving_the_dead(question)
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
             self._breaker.failed(number, loop.time())
             self._complain(error, loop.time())
             raise RedisUnavailable(type(error).__name__) from error
@@ -79,17 +79,16 @@ class RedisClient(Redis):
     async def _ping(self) -> None:
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
 
-    async def _with_the_primary(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Await the answer; when a replica refuses to write, leave it.
+    async def _leaving_the_dead(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Await the answer; a server that is gone, or is a replica now, must not keep our other connections.
 
-        A failover moves the address that we know to another server, and our connections still lead to the old one.
+        Each of them would cost a question to find out. A failover moves the address that we know to another server,
+        and connections that exist still lead to the old one.
         """
         try:
             return await question()
-        except ResponseError as error:
-            # The text is what a script says before Redis 7.
-            if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
-                await self.connection_pool.disconnect(inuse_connections=False)
+        except (exceptions.ConnectionError, exceptions.ReadOnlyError, OSError):
+            await self.connection_pool.disconnect(inuse_connections=False)
             raise
 
     def _complain(self, error: Exception, now: float) -> None:
