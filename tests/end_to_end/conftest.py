@@ -1,7 +1,8 @@
 """The whole product for each test module, with the simulator in the tests' own event loop.
 
-A module's ``SETTINGS`` are the services' environment, its ``RELAYS`` the number of relays. The relays carry WebSockets
-with the library that AIRLOCK_TEST_WEBSOCKETS names, aiohttp if unset.
+A module's ``SETTINGS`` are the services' environment, its ``RELAYS`` the number of relays, and its ``RELAY_MODULE``
+what is started as a relay. The relays carry WebSockets with the library that AIRLOCK_TEST_WEBSOCKETS names, aiohttp if
+unset.
 """
 
 import asyncio
@@ -52,6 +53,7 @@ async def stack(
             relays=getattr(request.module, "RELAYS", 1),
             openai_base_url=running_simulator.base_url,
             redis=redis,
+            relay_module=getattr(request.module, "RELAY_MODULE", "relay"),
             **(DEFAULTS | getattr(request.module, "SETTINGS", {})),
         )
         await asyncio.to_thread(stack.__enter__)
