@@ -74,7 +74,7 @@ class RedisClient(Redis):
     async def _probe(self) -> None:
         async with asyncio.timeout(SLOW_SECONDS):
             await self._ping()
-        self._breaker.probe_answered()
+        self._breaker.probe_answered(asyncio.get_running_loop().time())
 
     async def _ping(self) -> None:
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature

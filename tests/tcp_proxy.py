@@ -69,7 +69,7 @@ class TcpProxy:
             self._waiting.discard(to_client)
             for writer in (to_client, to_server):
                 if writer is not None:
-                    writer.transport.abort()
+                    writer.close()
 
     async def _ask(
         self, from_client: asyncio.StreamReader, to_server: asyncio.StreamWriter, to_client: asyncio.StreamWriter

@@ -15,8 +15,20 @@ import pytest_asyncio
 
 from local_cloud.realtime import Connection, Simulator, faults
 from service_kit.errors import Ending
+from service_kit.redis_client import connect
+from service_kit.revocation import Kind, Revocations, Target
 from tests.altered_relay import BREAK, held_by
-from tests.end_to_end.clients import Json, Minted, Talk, appends, mint, readiness, text_item, upstream_of
+from tests.end_to_end.clients import (
+    Json,
+    Minted,
+    Talk,
+    appends,
+    mint,
+    readiness,
+    refused_status,
+    text_item,
+    upstream_of,
+)
 from tests.end_to_end.test_lock import confirm
 from tests.end_to_end.traces import Traces, until
 from tests.stack import Stack
@@ -30,9 +42,10 @@ SETTINGS = {
     "ALTERED_LEASE_SECONDS": str(LEASE_SECONDS),
     "ALTERED_RENEW_SECONDS": str(RENEW_SECONDS),
     "ALTERED_STALL_SECONDS": str(STALL_SECONDS),
+    "REPLAY_ENDS_SESSION": "true",
 }
-NOT_BUILT = {Ending.QUOTA, Ending.REPLAYED}
-"""Nothing brings these about yet."""
+NOT_BUILT = {Ending.QUOTA}
+"""Nothing brings it about yet."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,18 @@ async def revoked_while_it_is_locked(live: Live) -> None:
     await live.upstream.wait_received("session.update")
     live.traces.redis.hset(f"airlock:development:token:{live.minted.token_id}", "state", "revoked")
     confirm(live.upstream)
+
+
+async def ended_by_an_operator(live: Live) -> None:
+    redis = connect(live.stack.redis.url)
+    await Revocations(redis, "development").end(Target(Kind.TOKEN, live.minted.token_id))
+    await redis.aclose()
+
+
+async def replayed(live: Live) -> None:
+    async with aiohttp.ClientSession() as http:
+        status, error, _ = await refused_status(http, live.stack, live.minted)
+    assert (status, error["code"]) == (401, "token_used")
 
 
 async def nothing(_: Live) -> None:
@@ -217,6 +242,10 @@ CASES = {
         is_live=False,
         fault=faults.IgnoreSessionUpdate(),
     ),
+    "an operator ends it": Case(
+        ending=Ending.REVOKED, code="session_revoked", close_code=4403, by=ended_by_an_operator
+    ),
+    "its token comes again": Case(ending=Ending.REPLAYED, code="session_revoked", close_code=4403, by=replayed),
     "Redis stays away": Case(ending=Ending.LEASE_LOST, code="lease_lost", close_code=1013, by=redis_stays_away),
     "the relay has a bug": Case(
         ending=Ending.INTERNAL_ERROR, code="internal_error", close_code=1011, by=fails_by_a_bug

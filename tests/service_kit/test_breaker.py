@@ -1,6 +1,6 @@
 """The breaker's rule, with a clock that is a number."""
 
-from service_kit.breaker import MAX_WAITING, RETRY_SECONDS, SLOW_SECONDS, Breaker, Verdict
+from service_kit.breaker import RETRY_SECONDS, SLOW_SECONDS, Breaker, Verdict
 
 
 def opened(at: float) -> Breaker:
@@ -47,7 +47,7 @@ def test_then_one_at_a_time_probes_until_a_probe_is_answered() -> None:
 
     verdict, number = breaker.ask(now + RETRY_SECONDS)
     assert verdict is Verdict.PROBE_FIRST
-    breaker.probe_answered()
+    breaker.probe_answered(now + RETRY_SECONDS)
     assert verdicts(breaker, 100, now + RETRY_SECONDS) == [Verdict.ASK] * 100
 
 
@@ -58,19 +58,20 @@ def test_a_probe_that_nobody_waits_for_any_more_leaves_room_for_the_next() -> No
     assert breaker.ask(2.0)[0] is Verdict.PROBE_FIRST
 
 
-def test_no_more_than_ten_wait_while_the_first_of_them_is_slow_already() -> None:
-    breaker = Breaker()
-    numbers = [breaker.ask(0.0)[1] for _ in range(MAX_WAITING - 1)]
-    assert verdicts(breaker, 3, SLOW_SECONDS) == [Verdict.ASK, Verdict.REFUSE, Verdict.REFUSE]
-    for number in numbers:
-        breaker.done(number)
-    assert breaker.ask(SLOW_SECONDS)[0] is Verdict.ASK
-
-
 def test_a_question_that_is_slow_again_after_its_probe_opens_again() -> None:
     breaker = opened(at=1.0)
     _, number = breaker.ask(2.0)
-    breaker.probe_answered()
+    breaker.probe_answered(2.0)
     breaker.failed(number, 2.0 + SLOW_SECONDS)
     breaker.done(number)
     assert breaker.ask(2.0 + SLOW_SECONDS)[0] is Verdict.REFUSE
+
+
+def test_a_failure_of_what_was_asked_before_the_answered_probe_opens_nothing() -> None:
+    breaker = Breaker()
+    first, second = breaker.ask(0.0)[1], breaker.ask(0.9)[1]
+    breaker.failed(first, 1.0)
+    assert breaker.ask(1.5)[0] is Verdict.PROBE_FIRST
+    breaker.probe_answered(1.6)
+    breaker.failed(second, 1.9)
+    assert breaker.ask(1.9)[0] is Verdict.ASK
