@@ -203,7 +203,7 @@ async def until_true(ask: Any) -> None:
 
 
 async def test_a_renewal_on_its_way_when_the_session_ends_does_not_take_the_slots_again(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay.leases.RENEW_SECONDS", 0)
     holder = make_leases(redis)
