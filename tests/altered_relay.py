@@ -3,8 +3,9 @@
 ``GET /tests/state`` tells what the process holds (:class:`tests.soak.measure.Held`), ``GET /tests/stall?seconds=0.5``
 holds up its event loop, and ``GET /tests/clock?ahead=5`` puts its clock so many seconds ahead of this machine's. From
 the environment: ``ALTERED_HEARTBEAT_SECONDS``, how long a connection may be silent; ``ALTERED_LEASE_SECONDS`` and
-``ALTERED_RENEW_SECONDS``; ``ALTERED_STALL_SECONDS``, how long an end may read nothing; ``ALTERED_BUG=1``, where a typed
-message "break" makes policy raise what it never should.
+``ALTERED_RENEW_SECONDS``; ``ALTERED_STALL_SECONDS``, how long an end may read nothing; ``ALTERED_MESSAGE_SECONDS``, how
+long a message in pieces may take; ``ALTERED_BUG=1``, where a typed message "break" makes policy raise what it never
+should.
 """
 
 import asyncio
@@ -50,6 +51,8 @@ def main() -> None:
     for name in ("LEASE_SECONDS", "RENEW_SECONDS"):
         if seconds := os.environ.get(f"ALTERED_{name}"):
             alter(relay.leases, name, int(seconds))
+    if seconds := os.environ.get("ALTERED_MESSAGE_SECONDS"):
+        alter(relay.picows_channel, "MESSAGE_SECONDS", float(seconds))
     if os.environ.get("ALTERED_BUG"):
         alter(relay.wire, "judge_browser_event", judge_with_a_bug)
     relay.__main__.main()
