@@ -21,6 +21,7 @@ class Traces:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._read: dict[str, tuple[int, list[Json]]] = {}
         self.redis = Redis.from_url(stack.redis.url, decode_responses=True, retry=None)
 
     def __enter__(self) -> "Traces":
@@ -31,9 +32,21 @@ class Traces:
 
     def lines(self, event: str, process: str = "relay-0", **fields: object) -> list[Json]:
         """The log lines of one event that carry all these fields."""
-        lines = [json.loads(line) for line in self._stack.processes[process].log().splitlines()]
         wanted = {"event": event, **fields}.items()
-        return [line for line in lines if wanted <= {key: line.get(key) for key, _ in wanted}.items()]
+        return [
+            line for line in self._all_lines(process) if wanted <= {key: line.get(key) for key, _ in wanted}.items()
+        ]
+
+    def _all_lines(self, process: str) -> list[Json]:
+        """What a process logged so far; each line is read once, since a long test looks often."""
+        offset, lines = self._read.get(process, (0, []))
+        with self._stack.processes[process].log_path.open("rb") as log:
+            log.seek(offset)
+            whole, _, _ = log.read().rpartition(b"\n")
+        if whole:
+            lines += map(json.loads, whole.splitlines())
+            self._read[process] = (offset + len(whole) + 1, lines)
+        return lines
 
     def token(self, token_id: str) -> dict[str, str]:
         """A token's record without what is sealed; empty if there is none."""
