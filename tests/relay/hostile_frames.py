@@ -175,7 +175,8 @@ def _pick(things: Sequence[Any], number: int) -> Any:
 def put_locked(event: Json, where: int, what: int) -> None:
     """One more key in an object at any depth."""
     name, value = _pick(LOCKED, what)
-    if name not in (node := _pick(_objects(event), where)) or where % 7 == 0:
+    node = _pick(_objects(event), where)
+    if name not in node or where % 3 == 0:
         node[name] = copy.deepcopy(value)
 
 
@@ -222,7 +223,7 @@ def add_item(event: Json, where: int, what: int) -> None:
     """An item or a part that no browser may add, or may, in place of another or beside it."""
     item = copy.deepcopy(_pick(ITEMS, what))
     lists = [node[key] for node, key in _places(event) if isinstance(node[key], list)]
-    if event.get("type") == "conversation.item.create" and where % 3 == 0:
+    if event.get("type") == "conversation.item.create" and where % 3:
         event["item"] = item
     elif lists:
         _pick(lists, where).append(item)
@@ -233,7 +234,7 @@ def add_item(event: Json, where: int, what: int) -> None:
 
 
 TWISTS = [
-    *[put_locked] * 6, *[put_strange] * 4, *[rename] * 3, *[add_item] * 2, *[resemble] * 2, *[swap] * 2, drop, wrap,
+    *[put_locked] * 6, *[put_strange] * 4, *[rename] * 3, *[add_item] * 4, *[resemble] * 2, *[swap] * 2, drop, wrap,
 ]  # fmt: skip
 """Those that leave the event's own fields alone come oftenest: what is refused whole proves little."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,31 @@ SETTINGS: dict[str, Any] = {
     "AIRLOCK_PROFILES": str(Path(__file__).parent / "profiles.toml"),
     "MAX_SESSIONS_PER_ADDRESS": "10000",
     "SERVE_PAGE": "false",
-}
+} | ({"WEBSOCKETS": os.environ["AIRLOCK_TEST_WEBSOCKETS"]} if "AIRLOCK_TEST_WEBSOCKETS" in os.environ else {})
+"""The relays' environment; another library carries WebSockets where AIRLOCK_TEST_WEBSOCKETS names it."""
 REST_SECONDS = 15.0
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the relay's process holds."""
+    """What the relay's process holds.
+
+    Attributes:
+        resident_bytes: what the kernel counts: the memory of a busy moment stays resident, so it is only reported.
+        allocated_bytes: what the process uses of it.
+    """
 
     tasks: int
     descriptors: int
     sockets: int
     resident_bytes: int
+    allocated_bytes: int
 
     @property
-    def resident_mib(self) -> float:
-        return self.resident_bytes / 2**20
+    def mib(self) -> tuple[float, float]:
+        """Resident and allocated, for people."""
+        return round(self.resident_bytes / 2**20, 1), round(self.allocated_bytes / 2**20, 1)
 
     @property
     def countable(self) -> tuple[int, int, int]:
