@@ -14,19 +14,23 @@ from aiohttp import web
 from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
 from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
+from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
 from relay.picows_channel import PicowsWebSockets
 from relay.redemption import Redemptions
+from relay.replay import ReplayAlarm
 from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
+from relay.upstream_check import check_upstreams
 from relay.upstreams import Upstreams
 from service_kit import redis_client
 from service_kit.client_address import client_address
 from service_kit.errors import Refusal
 from service_kit.http_server import note_headers, serve
 from service_kit.redis_client import Pseudonyms
+from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
 
@@ -45,7 +49,7 @@ def create_app(settings: RelaySettings) -> web.Application:
     app = web.Application(middlewares=[note_headers, answer_errors])
     app[SETTINGS] = settings
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
-    app[LIVE] = LiveSessions(settings.max_sessions)
+    app[LIVE] = live = LiveSessions(settings.max_sessions)
     redis = redis_client.connect(settings.redis_url.get_secret_value())
     app[READINESS] = Readiness(redis=lambda: redis_client.ping(redis))
 
@@ -56,16 +60,26 @@ def create_app(settings: RelaySettings) -> web.Application:
             per_subject=settings.max_sessions_per_subject,
             per_address=settings.max_sessions_per_address,
         )
-        async with _open(settings.websockets) as websockets:
+        redemptions = Redemptions(redis, settings.airlock_env)
+        revocations = Revocations(redis, settings.airlock_env)
+        alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
+        async with _open(settings.websockets) as websockets, heard_orders(redis, revocations, live):
             app[RELAY] = Relay(
                 websockets=websockets,
                 upstreams=Upstreams([Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams]),
-                redemptions=Redemptions(redis, settings.airlock_env),
+                redemptions=redemptions,
+                replay_alarm=alarm,
+                revocations=revocations,
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
-                live=app[LIVE],
+                live=live,
                 pseudonyms=pseudonyms,
             )
+            models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
+            check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))
             yield
+            check.cancel()
+            await asyncio.wait([check])
+            await alarm.close()
         await redis.aclose()
 
     app.cleanup_ctx.append(resources)

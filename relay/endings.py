@@ -21,6 +21,7 @@ _USUAL_CODE: Final = {
     Ending.MODEL_FAILED: "upstream_closed",
     Ending.POLICY: "policy_violation",
     Ending.PROTOCOL_ERROR: "invalid_frame",
+    Ending.REVOKED: "session_revoked",
 }
 _CODE: Final = {ending: row.code for row in TABLE.values() for ending in row.endings} | _USUAL_CODE
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,6 +49,10 @@ _FREE: Final = """
 -- KEYS[1]  as above                    ARGV  session id
 redis.call('ZREM', KEYS[1], ARGV[1])
 """
+
+
+async def _do_nothing() -> None:
+    return
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +97,19 @@ class Leases:
         )
 
     @contextlib.asynccontextmanager
-    async def hold(self, claims: Claims, session_id: str) -> AsyncIterator[asyncio.Future[None]]:
+    async def hold(
+        self, claims: Claims, session_id: str, renewed: Callable[[], Awaitable[None]] = _do_nothing
+    ) -> AsyncIterator[asyncio.Future[None]]:
         """Hold both slots for as long as the block runs; yields a future that completes when they are lost.
 
-        Raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
+        ``renewed`` is awaited after each renewal, about every 10 s; what it asks of Redis may fail. Raises Refusal:
+        ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
         """
         slots = self.slots(claims)
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             await self._take_all(slots, session_id)
-            renewing = asyncio.create_task(self._keep(slots, session_id), name="lease renewal")
+            renewing = asyncio.create_task(self._keep(slots, session_id, renewed), name="lease renewal")
             renewing.add_done_callback(lambda task: _note_lost(task, lost))
             try:
                 yield lost
@@ -127,7 +134,7 @@ class Leases:
             with contextlib.suppress(RedisUnavailable):
                 await self._free(slot.key, session_id)
 
-    async def _keep(self, slots: tuple[Slot, ...], session_id: str) -> None:
+    async def _keep(self, slots: tuple[Slot, ...], session_id: str, renewed: Callable[[], Awaitable[None]]) -> None:
         """Renew the slots; returns when they have run out."""
         loop = asyncio.get_running_loop()
         runs_out = loop.time() + LEASE_SECONDS
@@ -145,6 +152,8 @@ class Leases:
             else:
                 runs_out = asked_at + LEASE_SECONDS
                 renew_in = RENEW_SECONDS
+                with contextlib.suppress(RedisUnavailable):
+                    await renewed()
 
 
 def _note_lost(renewing: asyncio.Task[None], lost: asyncio.Future[None]) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from relay.control import Revocable
 from service_kit.errors import Refusal
 
 RETRY_AFTER_SECONDS: Final = 2
@@ -15,8 +16,8 @@ CLOSING_SECONDS: Final = 3
 """How long before the drain's end the remaining sessions are closed."""
 
 
-class LiveSession(Protocol):
-    """What the drain needs of a session."""
+class LiveSession(Revocable, Protocol):
+    """What drain and orders need of a session."""
 
     def announce_drain(self, ends_at: float) -> None:
         """Tell the browser, if it understands; ``ends_at`` is in Unix seconds."""
@@ -43,6 +44,9 @@ class LiveSessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def __iter__(self) -> Iterator[LiveSession]:
+        return iter(self._sessions)
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:

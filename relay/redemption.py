@@ -6,6 +6,7 @@ is a refusal and is never retried or given back: Redis may have counted it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from redis.asyncio import Redis
@@ -22,7 +23,9 @@ RETRY_AFTER_SECONDS: Final = 2
 _REDEEM: Final = """
 -- KEYS[1]  the token's record
 -- ARGV     session id, digest of the Origin or '', digest of the model or '', digest of the address
--- returns  {'ok', sealed claims}, or {one of 'expired' 'used' 'revoked' 'origin' 'model'}
+-- returns  {'ok', sealed claims, Redis' clock in milliseconds, the record's time left in milliseconds},
+--          {'used', session that redeemed it, 1 if that is live, 1 if it came from elsewhere},
+--          or {one of 'expired' 'revoked' 'origin' 'model'}
 -- The state is judged before the Origin, so that a replay from elsewhere is seen as one.
 local record = redis.call('HMGET', KEYS[1], 'state', 'origin', 'model', 'sealed')
 local state = record[1]
@@ -30,12 +33,16 @@ if not state then return {'expired'} end
 if state == 'revoked' then return {'revoked'} end
 if state ~= 'minted' then
   redis.call('HSET', KEYS[1], 'replayed', 1)
-  return {'used'}
+  local first = redis.call('HMGET', KEYS[1], 'session', 'ended', 'first_origin', 'first_address')
+  local is_live = state == 'spent' and not first[2]
+  local is_elsewhere = first[3] ~= ARGV[2] or first[4] ~= ARGV[4]
+  return {'used', first[1], is_live and 1 or 0, is_elsewhere and 1 or 0}
 end
 if record[2] ~= '' and record[2] ~= ARGV[2] then return {'origin'} end
 if ARGV[3] ~= '' and record[3] ~= ARGV[3] then return {'model'} end
 redis.call('HSET', KEYS[1], 'state', 'redeemed', 'session', ARGV[1], 'first_origin', ARGV[2], 'first_address', ARGV[4])
-return {'ok', record[4]}
+local time = redis.call('TIME')
+return {'ok', record[4], time[1] * 1000 + math.floor(time[2] / 1000), redis.call('PTTL', KEYS[1])}
 """
 
 _GO_LIVE: Final = """
@@ -66,13 +73,43 @@ local record = redis.call('HMGET', KEYS[1], 'state', 'session')
 if record[1] == 'spent' and record[2] == ARGV[1] then redis.call('HSET', KEYS[1], 'ended', 1) end
 """
 
+_IS_LIVE: Final = """
+-- KEYS[1]  the token's record          ARGV  session id
+-- returns  1 if this session spent the token and is not over, as far as Redis was told
+local record = redis.call('HMGET', KEYS[1], 'state', 'session', 'ended')
+if record[1] == 'spent' and record[2] == ARGV[1] and not record[3] then return 1 end
+return 0
+"""
+
 _REFUSALS: Final = {
     b"expired": "token_expired",
-    b"used": "token_used",
     b"revoked": "token_revoked",
     b"origin": "origin_not_allowed",
     b"model": "model_mismatch",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A used token that came again.
+
+    Attributes:
+        session_id: the session that redeemed it first.
+        is_live: that session is live, as far as Redis was told.
+        is_elsewhere: it came from another Origin or address than the first time.
+    """
+
+    session_id: str
+    is_live: bool
+    is_elsewhere: bool
+
+
+class TokenUsed(Refusal):
+    """``token_used``, and what is known of both times."""
+
+    def __init__(self, replay: Replay) -> None:
+        super().__init__("token_used")
+        self.replay = replay
 
 
 class Redemption:
@@ -80,13 +117,15 @@ class Redemption:
 
     Attributes:
         claims: what the token stands for.
+        minted_ms: when it was minted, by Redis' clock.
     """
 
-    def __init__(self, scripts: Redemptions, key: str, session_id: str, claims: Claims) -> None:
+    def __init__(self, scripts: Redemptions, key: str, session_id: str, claims: Claims, minted_ms: int) -> None:
         self._scripts = scripts
         self._key = key
         self._session_id = session_id
         self.claims = claims
+        self.minted_ms = minted_ms
 
     async def go_live(self) -> bool:
         """The lock is confirmed: the token is spent for good. False if it was revoked meanwhile.
@@ -116,9 +155,10 @@ class Redemptions:
         self.live = Script(redis, _GO_LIVE)
         self.back = Script(redis, _GIVE_BACK)
         self.over = Script(redis, _END)
+        self._is_live = Script(redis, _IS_LIVE)
 
     async def redeem(self, ticket: Ticket, session_id: str, address: str) -> Redemption:
-        """Use the token, once. Raises Refusal; then nothing was spent, unless Redis did not answer."""
+        """Use the token, once. Raises Refusal, TokenUsed; then nothing was spent, unless Redis did not answer."""
         keys = ticket.keys
         key = record_key(self._environment, keys.token_id)
         try:
@@ -131,10 +171,18 @@ class Redemptions:
             )
         except RedisUnavailable as error:
             raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS) from error
+        if outcome[0] == b"used":
+            raise TokenUsed(Replay(outcome[1].decode(), is_live=bool(outcome[2]), is_elsewhere=bool(outcome[3])))
         if outcome[0] != b"ok":
             raise Refusal(_REFUSALS[outcome[0]])
         try:
             claims = keys.unseal(outcome[1])
         except InvalidToken as error:
             raise Refusal("invalid_token") from error
-        return Redemption(self, key, session_id, claims)
+        # The record was made with the token's lifetime as its own, so what is left of it tells its age by Redis' clock.
+        lived_ms = (claims.expires_at - claims.issued_at) * 1000 - int(outcome[3])
+        return Redemption(self, key, session_id, claims, minted_ms=int(outcome[2]) - lived_ms)
+
+    async def is_live(self, token_id: str, session_id: str) -> bool:
+        """Whether the session that spent this token goes on. Raises RedisUnavailable."""
+        return bool(await self._is_live(record_key(self._environment, token_id), session_id))

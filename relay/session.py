@@ -25,15 +25,25 @@ from relay.leases import Leases
 from relay.live_sessions import LiveSessions
 from relay.locking import NotLocked, confirm_lock
 from relay.meter import Meter
-from relay.redemption import Redemption, Redemptions
+from relay.redemption import Redemption, Redemptions, TokenUsed
+from relay.replay import ReplayAlarm
 from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.errors import Ending, Refusal
 from service_kit.log import where
 from service_kit.prices import PRICES
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
+from service_kit.revocation import Identity, Revocations, Why
 from service_kit.web import REQUEST_ID
 
+RETRY_AFTER_SECONDS: Final = 2
+
+_ENDING: Final = {
+    Why.REVOKED: (Ending.REVOKED, "session_revoked"),
+    Why.REPLAYED: (Ending.REPLAYED, "session_revoked"),
+    Why.BLOCKED: (Ending.REVOKED, "blocked"),
+}
+_REVOKED_BEFORE_LIVE: Final = {Why.REVOKED: "token_revoked", Why.REPLAYED: "token_revoked", Why.BLOCKED: "blocked"}
 _AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
 
 
@@ -44,6 +54,8 @@ class Relay:
     websockets: WebSockets
     upstreams: Upstreams
     redemptions: Redemptions
+    replay_alarm: ReplayAlarm
+    revocations: Revocations
     leases: Leases
     live: LiveSessions
     pseudonyms: Pseudonyms
@@ -56,19 +68,22 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
         with relay.live.place():
             redemption = await relay.redemptions.redeem(ticket, session_id, address)
             session = Session(request, ticket, relay, redemption, session_id)
-            try:
-                async with relay.leases.hold(redemption.claims, session_id) as lost:
-                    lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
-                    with relay.live.listed(session):
+            # Listed before it looks for its markers, so that no order can fall between the two.
+            with relay.live.listed(session):
+                await session.check_not_revoked()
+                try:
+                    async with relay.leases.hold(redemption.claims, session_id, session.renewed) as lost:
+                        lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
                         return await session.run()
-            except Refusal as refusal:  # no lease, or Redis is away
-                if not await redemption.give_back():
-                    without_token(refusal)
-                raise
+                except Refusal as refusal:  # no lease, or Redis is away
+                    if not await redemption.give_back():
+                        without_token(refusal)
+                    raise
     except Refusal as refusal:
-        structlog.get_logger().info(
-            "redeem.denied", code=refusal.code, request_id=request[REQUEST_ID], token_id=ticket.keys.token_id
-        )
+        log = structlog.get_logger().bind(request_id=request[REQUEST_ID], token_id=ticket.keys.token_id)
+        log.info("redeem.denied", code=refusal.code)
+        if isinstance(refusal, TokenUsed):
+            relay.replay_alarm.consider(refusal.replay, ticket.keys.token_id, log)
         if not ticket.by_subprotocol:
             raise
         with relay.live.goodbye() as may_tell:
@@ -111,6 +126,13 @@ class Session:
         self._provider: str | None = None  # who has the session; nobody until a model greets
         self._is_live = False
         self._subject = relay.pseudonyms.of(claims.tenant, claims.subject)
+        self.identity = Identity(
+            session_id=session_id,
+            token_id=ticket.keys.token_id,
+            subject=self._subject,
+            tenant=relay.pseudonyms.of(claims.tenant, ""),
+            minted_ms=redemption.minted_ms,
+        )
         self._started_at = time.time()
         self._log = structlog.get_logger().bind(
             session_id=session_id,
@@ -120,6 +142,24 @@ class Session:
             tenant=claims.tenant,
             profile=claims.profile,
         )
+
+    async def check_not_revoked(self) -> None:
+        """Look for markers against the session before anything is opened for it. Raises Refusal."""
+        try:
+            why = await self._relay.revocations.find(self.identity)
+        except RedisUnavailable as error:
+            refusal = Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS)
+            if not await self._redemption.give_back():
+                without_token(refusal)
+            raise refusal from error
+        if why is not None:
+            raise Refusal(_REVOKED_BEFORE_LIVE[why])
+
+    async def renewed(self) -> None:
+        """The lease was renewed: an order may have gone unheard meanwhile. Raises RedisUnavailable."""
+        why = await self._relay.revocations.find(self.identity)
+        if why is not None:
+            self.revoke(why)
 
     async def run(self) -> web.StreamResponse:
         """Live from the upgrade to the close; returns the answered upgrade."""
@@ -145,18 +185,25 @@ class Session:
         browser.ended.add_done_callback(self._browser_ended)
         async with browser, contextlib.AsyncExitStack() as model_end:
             over = await self._until_over(wire, model_end)
-            given_back = not self._is_live and await self._redemption.give_back()
+            given_back = self._may_go_back(over) and await self._redemption.give_back()
             if over.told and not given_back:
                 without_token(over.told)
             receipt = self._account(over)
             if over.told:
                 wire.refuse(over.told)
             wire.tell(_ended_event(receipt))
-            await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose())
+            await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose(), self._note_end())
+        return response
+
+    def _may_go_back(self, over: Over) -> bool:
+        """Whether the token may be redeemed again: not after an order, and never once the session was live."""
+        return not self._is_live and over.ending not in (Ending.REVOKED, Ending.REPLAYED)
+
+    async def _note_end(self) -> None:
+        """Tell Redis that the session is over, without waiting for anybody's goodbye: it may come again at once."""
         if self._is_live:
             with contextlib.suppress(RedisUnavailable):
                 await self._redemption.end()
-        return response
 
     async def _until_over(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> Over:
         """Converse until the first ending, whatever it is."""
@@ -188,7 +235,8 @@ class Session:
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
         with contextlib.suppress(RedisUnavailable):
             if not await self._redemption.go_live():
-                self.end(Ending.REVOKED)
+                self.revoke(Why.REVOKED)
+            await self.renewed()
         ends_at = time.time() + self._claims.limits.max_session_seconds
         clocks = self._start_clocks(wire, ends_at)
         try:
@@ -235,6 +283,11 @@ class Session:
     def end(self, ending: Ending, told: Refusal | None = None) -> None:
         """End the session; only the first ending counts. ``told`` replaces what the ending's row says."""
         self._finish(over_by(ending, told))
+
+    def revoke(self, why: Why) -> None:
+        """End the session because somebody outside wants it so."""
+        ending, code = _ENDING[why]
+        self.end(ending, Refusal(code))
 
     def announce_drain(self, ends_at: float) -> None:
         """Tell the browser, if it understands, that the process stops at ``ends_at`` (Unix seconds)."""

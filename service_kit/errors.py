@@ -163,7 +163,14 @@ _ROWS: Final = (
         message="The session was ended by an operator.",
         endings=(Ending.REVOKED, Ending.REPLAYED),
     ),
-    Row(code="blocked", http=403, close=4403, retry=Retry.NO, message="Access is blocked. Ask the operator."),
+    Row(
+        code="blocked",
+        http=403,
+        close=4403,
+        retry=Retry.NO,
+        message="Access is blocked. Ask the operator.",
+        endings=(Ending.REVOKED,),
+    ),
     Row(code="not_found", http=404, close=None, retry=Retry.NO, message="There is nothing at this address."),
     Row(
         code="method_not_allowed",

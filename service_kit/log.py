@@ -48,6 +48,7 @@ ALLOWED_KEYS: Final = frozenset(
         "port",
         "profile",
         "provider",
+        "reason",
         "reference_id",
         "refused_events",
         "request_id",
@@ -122,3 +123,4 @@ def set_up_logging(service: str, level: str) -> None:
     )
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(level=level, handlers=[_LibraryRecords()], force=True)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # OpenAI's SDK asks with it, and it has a line per request

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from service_kit.http_server import note_headers
 from service_kit.redis_client import Pseudonyms, connect, ping
+from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
 from token_service.handlers import ClientSecrets
@@ -77,6 +78,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         settings,
         SessionTokenCodec(settings.signing_keys, settings.airlock_env),
         TokenStore(redis, settings.airlock_env),
+        Revocations(redis, settings.airlock_env),
         Pseudonyms(settings.pseudonym_key.get_secret_value()),
     )
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)

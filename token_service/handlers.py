@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from service_kit.client_address import client_address
 from service_kit.errors import Refusal
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
+from service_kit.revocation import Kind, Revocations, Target
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, SessionToken, SessionTokenCodec, TokenKeys
 from service_kit.web import REQUEST_ID, read_json
 from token_service.callers import ANONYMOUS_TENANT, Caller, identify
@@ -32,6 +33,7 @@ class ClientSecrets:
     settings: TokenServiceSettings
     codec: SessionTokenCodec
     store: TokenStore
+    revocations: Revocations
     pseudonyms: Pseudonyms
 
     async def create(self, request: web.Request) -> web.Response:
@@ -54,6 +56,7 @@ class ClientSecrets:
                 allowed_origins=self.settings.allowed_origins,
                 now=int(now),
             )
+            await self._check_not_blocked(claims)
             secret = secrets.token_bytes(TOKEN_ID_BYTES)
             keys = TokenKeys.of(secret)
             await self._store(keys, claims)
@@ -94,6 +97,17 @@ class ClientSecrets:
             enabled=self.settings.callers,
             keys=self.settings.caller_api_keys,
         )
+
+    async def _check_not_blocked(self, claims: Claims) -> None:
+        """Refuse whom an operator has blocked; a relay would refuse the token too."""
+        subject = Target(Kind.SUBJECT, self.pseudonyms.of(claims.tenant, claims.subject))
+        tenant = Target(Kind.TENANT, self.pseudonyms.of(claims.tenant, ""))
+        try:
+            blocked = await self.revocations.is_blocked(subject, tenant)
+        except RedisUnavailable as error:
+            raise Refusal("unavailable", retry_after=_RETRY_SECONDS) from error
+        if blocked:
+            raise Refusal("blocked")
 
     async def _store(self, keys: TokenKeys, claims: Claims) -> None:
         try:

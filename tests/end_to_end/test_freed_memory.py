@@ -13,7 +13,7 @@ import pytest
 
 from local_cloud.realtime import Simulator
 from tests.end_to_end.clients import connect, mint
-from tests.end_to_end.traces import Traces
+from tests.end_to_end.traces import Traces, until
 from tests.stack import Stack
 
 pytestmark = [
@@ -50,6 +50,7 @@ async def speak_and_leave(
     stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession
 ) -> tuple[int, int]:
     """Hold a session of canary audio; the copies in the relay while it lives, and the fewest within 5 s of its end."""
+    await until(lambda: bool(traces.lines("upstream.checked")))  # its memory would be written over ours
     pid = stack.processes["relay-0"].popen.pid
     minted = await mint(http, stack)
     talk = await connect(http, stack, minted)

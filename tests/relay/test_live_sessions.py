@@ -7,12 +7,15 @@ import pytest
 
 from relay.live_sessions import CLOSING_SECONDS, MAX_GOODBYES, LiveSessions
 from service_kit.errors import Refusal
+from service_kit.revocation import Identity, Why
 
 NOW = 1_700_000_000.0
 
 
 class FakeSession:
     """Writes down what it was told; leaves its place when drained if it was given one to leave."""
+
+    identity = Identity("sess_1", "token_1", "subject_1", "tenant_1", 0)
 
     def __init__(self, leave: asyncio.Event | None = None) -> None:
         self.told: list[object] = []
@@ -22,6 +25,9 @@ class FakeSession:
     def announce_drain(self, ends_at: float) -> None:
         self.told.append(ends_at)
         self.heard.set()
+
+    def revoke(self, why: Why) -> None:
+        self.told.append(why)
 
     def drain(self) -> None:
         self.told.append("drain")

@@ -27,9 +27,10 @@ from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from relay.admission import Ticket
-from relay.redemption import Redemption, Redemptions
+from relay.redemption import Redemption, Redemptions, Replay, TokenUsed
 from service_kit.errors import Refusal
 from service_kit.redis_client import connect
+from service_kit.revocation import Revocations
 from service_kit.session_token import TOKEN_ID_BYTES, TokenKeys
 from service_kit.token_record import record_key
 from tests.examples import PAGE, claims
@@ -91,6 +92,12 @@ class Record:
         self.state, self.session, self.first_origin, self.first_address = "minted", None, None, ""
         self.gave_back += 1
         return True
+
+    def replay(self, origin: str | None, address: str) -> Replay:
+        """What is told of a used token that came again."""
+        assert self.session is not None
+        is_live = self.state == "spent" and not self.ended
+        return Replay(self.session, is_live, (origin, address) != (self.first_origin, self.first_address))
 
     def end(self, session: str) -> None:
         """The session is over."""
@@ -213,6 +220,8 @@ class TokenStates(RuleBasedStateMachine):
             with pytest.raises(Refusal) as caught:
                 self.runner.run(redeeming)
             assert caught.value.code == expected
+            if isinstance(caught.value, TokenUsed):
+                assert caught.value.replay == token.model.replay(origin, address)
             return multiple()
         redemption = self.runner.run(redeeming)
         assert redemption.claims == claims(origin=token.model.origin)
@@ -271,12 +280,8 @@ class TokenStates(RuleBasedStateMachine):
     @rule(is_time=SELDOM)
     def revoke(self, is_time: bool) -> None:
         if is_time:
-            self.runner.run(self.set_state(self.token, "revoked"))
+            self.runner.run(Revocations(self.redis, ENVIRONMENT).revoke_token(self.token.keys.token_id))
             self.token.model.revoke()
-
-    async def set_state(self, token: Token, state: str) -> None:
-        """What an operator's revocation does to the record."""
-        await self.redis.hset(token.key, "state", state)
 
     @rule(is_time=SELDOM)
     def expire(self, is_time: bool) -> None:

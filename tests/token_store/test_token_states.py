@@ -10,9 +10,10 @@ from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from relay.admission import Ticket
-from relay.redemption import Redemption, Redemptions
+from relay.redemption import Redemption, Redemptions, Replay, TokenUsed
 from service_kit.errors import Refusal
 from service_kit.redis_client import RedisUnavailable, connect
+from service_kit.revocation import Revocations
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, TokenKeys
 from service_kit.token_record import record_key
 from tests.examples import PAGE, claims
@@ -58,7 +59,7 @@ class Token:
 
     async def revoke(self) -> None:
         """What an operator's revocation does to the record."""
-        await self.redis.hset(self.key, "state", "revoked")
+        assert await Revocations(self.redis, ENVIRONMENT).revoke_token(self.keys.token_id)
 
 
 @pytest.fixture
@@ -160,6 +161,35 @@ async def test_a_second_redemption_is_used_and_marks_the_replay_wherever_it_come
     before = await token.record()
     assert await token.refusal(**how) == "token_used"
     assert await token.record() == before | {"replayed": "1"}
+
+
+@pytest.mark.parametrize(
+    ("bring", "is_live"),
+    [(at_redeemed, False), (at_spent, True), (at_ended, False)],
+    ids=["redeemed", "spent", "ended"],
+)
+@pytest.mark.parametrize(
+    ("how", "is_elsewhere"),
+    [({}, False), ({"origin": ELSEWHERE}, True), ({"origin": None}, True), ({"address": "198.51.100.1"}, True)],
+    ids=str,
+)
+async def test_a_replay_tells_whose_it_is_and_what_makes_it_suspicious(
+    token: Token, bring: Any, is_live: bool, how: dict[str, Any], is_elsewhere: bool
+) -> None:
+    await bring(token)
+    with pytest.raises(TokenUsed) as caught:
+        await token.redeem("sess_other", **how)
+    assert caught.value.replay == Replay(S, is_live=is_live, is_elsewhere=is_elsewhere)
+    assert await token.redemptions.is_live(token.keys.token_id, S) == is_live
+    assert not await token.redemptions.is_live(token.keys.token_id, "sess_other")
+
+
+async def test_a_redemption_knows_when_its_token_was_minted_by_redis_clock(token: Token) -> None:
+    seconds, microseconds = await token.redis.time()
+    redemption = await token.redeem()
+    assert 0 <= seconds * 1000 + microseconds // 1000 - redemption.minted_ms < 2000
+    assert await redemption.give_back()
+    assert abs((await token.redeem()).minted_ms - redemption.minted_ms) <= 2
 
 
 async def test_of_200_redemptions_by_two_relays_exactly_one_succeeds_twenty_times_over(
@@ -276,7 +306,7 @@ async def test_the_end_of_a_session_that_was_never_live_or_of_another_marks_noth
     await redemption.end()
     assert await token.record() == {"state": "redeemed", "session": S}
     await redemption.go_live()
-    await Redemption(token.redemptions, token.key, "sess_other", token.claims).end()
+    await Redemption(token.redemptions, token.key, "sess_other", token.claims, 0).end()
     assert await token.record() == {"state": "spent", "session": S}
 
 

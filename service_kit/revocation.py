@@ -1,0 +1,167 @@
+"""Ending sessions from outside: markers that outlast the moment, and orders that reach every relay at once.
+
+A marker is written first and an order published in the same step (DESIGN: "Revocation"), so that a relay that hears no
+order finds the marker. Two kinds: an *end* hits what was minted before it; a *block* hits everything until it runs out.
+Ids are those that operators see: of the session or the token, or the pseudonym of a subject or tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from redis.asyncio import Redis
+
+from service_kit.redis_client import Script, answer
+from service_kit.session_token import MAX_TOKEN_SECONDS
+from service_kit.token_record import record_key
+
+LONGEST_SESSION_SECONDS: Final = 3_600
+END_SECONDS: Final = LONGEST_SESSION_SECONDS + MAX_TOKEN_SECONDS
+"""How long an end is remembered: until nothing can be live any more that was minted before it."""
+
+_END: Final = """
+-- KEYS[1]  the end marker              ARGV  channel, its TTL in milliseconds, why, kind, id
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('SET', KEYS[1], now .. ' ' .. ARGV[3], 'PX', ARGV[2])
+redis.call('PUBLISH', ARGV[1], table.concat({ARGV[3], ARGV[4], ARGV[5], now}, ' '))
+"""
+
+_BLOCK: Final = """
+-- KEYS[1]  the block                   ARGV  channel, its TTL in milliseconds, kind, id
+redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
+redis.call('PUBLISH', ARGV[1], table.concat({'blocked', ARGV[3], ARGV[4], '0'}, ' '))
+"""
+
+_REVOKE: Final = """
+-- KEYS[1]  the token's record
+-- returns  1 if there is one, which cannot be redeemed from now on, else 0
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'revoked')
+return 1
+"""
+
+
+class Kind(StrEnum):
+    """What can be ended; subjects and tenants can also be blocked."""
+
+    SESSION = "session"
+    TOKEN = "token"  # noqa: S105 - a word, not a secret
+    SUBJECT = "subject"
+    TENANT = "tenant"
+
+
+class Why(StrEnum):
+    """Why it is ended."""
+
+    REVOKED = "revoked"
+    REPLAYED = "replayed"
+    BLOCKED = "blocked"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom an order is for."""
+
+    kind: Kind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What relays are told: end this target; ``before_ms`` (Redis' clock) spares what was minted later, 0 nobody."""
+
+    why: Why
+    target: Target
+    before_ms: int
+
+
+def read_order(message: bytes) -> Order:
+    """An order as it was published. Raises ValueError."""
+    why, kind, target_id, before_ms = message.decode().split(" ")
+    return Order(Why(why), Target(Kind(kind), target_id), int(before_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Everything by which a session can be meant; ``minted_ms`` is its token's birth by Redis' clock."""
+
+    session_id: str
+    token_id: str
+    subject: str
+    tenant: str
+    minted_ms: int
+
+    def targets(self) -> Iterator[Target]:
+        """Each way of meaning it."""
+        yield Target(Kind.SESSION, self.session_id)
+        yield Target(Kind.TOKEN, self.token_id)
+        yield Target(Kind.SUBJECT, self.subject)
+        yield Target(Kind.TENANT, self.tenant)
+
+    def is_meant_by(self, order: Order) -> bool:
+        """Whether the order is for this session."""
+        spared = order.why is not Why.BLOCKED and self.minted_ms >= order.before_ms
+        return not spared and order.target in self.targets()
+
+
+class Revocations:
+    """The markers and orders of one environment."""
+
+    def __init__(self, redis: Redis, environment: str) -> None:
+        self._redis = redis
+        self._environment = environment
+        self._end = Script(redis, _END)
+        self._block = Script(redis, _BLOCK)
+        self._revoke = Script(redis, _REVOKE)
+        self.channel = f"airlock:{environment}:orders"
+
+    async def end(self, target: Target, why: Why = Why.REVOKED) -> None:
+        """End everything of the target that was minted until now. Raises RedisUnavailable."""
+        key = self._key("ended", target)
+        await self._end(key, self.channel, END_SECONDS * 1000, why, target.kind, target.id)
+
+    async def revoke_token(self, token_id: str) -> bool:
+        """Make the token useless, and end the session it opened; whether it had a record. Raises RedisUnavailable."""
+        had_record = await self._revoke(record_key(self._environment, token_id))
+        await self.end(Target(Kind.TOKEN, token_id))
+        return bool(had_record)
+
+    async def block(self, target: Target, seconds: int) -> None:
+        """Refuse a subject or tenant for so long, and end what it has. Raises RedisUnavailable."""
+        await self._block(self._key("blocked", target), self.channel, seconds * 1000, target.kind, target.id)
+
+    async def unblock(self, target: Target) -> bool:
+        """Whether there was a block to lift. Raises RedisUnavailable."""
+        return bool(await answer(self._redis.delete(self._key("blocked", target))))
+
+    async def is_blocked(self, *targets: Target) -> bool:
+        """Whether one of them may have no token now. Raises RedisUnavailable."""
+        return any(await self._get([self._key("blocked", target) for target in targets]))
+
+    async def find(self, identity: Identity) -> Why | None:
+        """Why the session must not be, as far as the markers say. Raises RedisUnavailable."""
+        targets = tuple(identity.targets())
+        may_be_blocked = [target for target in targets if target.kind in (Kind.SUBJECT, Kind.TENANT)]
+        keys = [self._key("blocked", target) for target in may_be_blocked]
+        marks = await self._get(keys + [self._key("ended", target) for target in targets])
+        if any(marks[: len(keys)]):
+            return Why.BLOCKED
+        for mark in filter(None, marks[len(keys) :]):
+            before_ms, _, why = mark.decode().partition(" ")
+            if identity.minted_ms < int(before_ms):
+                return Why(why)
+        return None
+
+    async def _get(self, keys: list[str]) -> list[bytes | None]:
+        """Several keys in one round trip; one by one, since in a cluster they live apart."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.get(key)
+            return await answer(pipeline.execute())
+
+    def _key(self, what: str, target: Target) -> str:
+        return f"airlock:{self._environment}:{what}:{target.kind}:{target.id}"
