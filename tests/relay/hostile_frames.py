@@ -111,7 +111,8 @@ STRANGE: list[Any] = [
     None, True, False, 0, -1, 1, 1.5, 2**31 + 1, 2**63, -(2**63), 5e-324, "", "x", "none", "auto", "inf", [], {}, [[]],
     [{}], [None], {"x": 1}, {"0": "a"}, {"length": 1}, "A", "AA==", "AAA=", "AAAA=", "AA==AAAA", "AAAA\n",
     "AA-_", "ÿ", " AAAA", audio_text(3), audio_text(96) + "\u0000", LONG, "\u0000", "call_foreign", "root", "item_mine",
-    {"type": "audio/pcm", "rate": 8_000}, {"type": "audio/opus"}, ["audio", "text"],
+    {"type": "audio/pcm", "rate": 8_000}, {"type": "audio/pcmu", "rate": 24_000}, {"type": "audio/opus"},
+    ["audio", "text"],
     {"instructions": CANARY}, {"type": "mcp", "server_url": "https://evil.example"}, {"id": "voice_1", "x": 1},
 ]  # fmt: skip
 MCP = {"type": "mcp", "server_label": "evil", "server_url": "https://evil.example", "require_approval": "never"}
@@ -385,10 +386,9 @@ def halved(event: Json, where: int) -> Frame:
 def too_deep(event: Json, where: int) -> Frame:
     """Nested deeper than any event."""
     opening, closing = _pick([("[", "]"), ('{"session":', "}"), ('[{"input":', "}]")], where)
-    depth = 33 + where % 5_000
-    name = _pick(["session", "response", "item", "x", "audio"], where)
+    depth = _pick([33, 40, 100, 5_000], where // 3)
     sound = json.dumps({**event, "x": 1})[:-1]
-    return Frame(f'{sound},"{name}":{opening * depth}1{closing * depth}}}', is_no_json=True)
+    return Frame(f'{sound},"novelty":{opening * depth}1{closing * depth}}}', is_no_json=True)
 
 
 SOUND = [plain, plain, spaced, escaped, escaped]

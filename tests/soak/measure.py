@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,23 @@ async def held(stack: Stack) -> Held:
 
 async def at_rest(stack: Stack, base: Held) -> Held:
     """What the relay holds once it holds as much as at ``base``, or when it still does not after some seconds."""
-    async with asyncio.timeout(REST_SECONDS + 5):
-        for _ in range(int(REST_SECONDS / POLL_SECONDS)):
-            now = await held(stack)
-            if now.countable == base.countable:
-                break
-            await asyncio.sleep(POLL_SECONDS)  # what another process lets go of cannot be awaited
-    return now
+    deadline = time.monotonic() + REST_SECONDS
+    while True:
+        now = await held(stack)
+        if now.countable == base.countable or time.monotonic() > deadline:
+            return now
+        await asyncio.sleep(POLL_SECONDS)  # what another process lets go of cannot be awaited
+
+
+async def settled(stack: Stack) -> Held:
+    """What the relay holds when nothing goes on: twice the same, a second apart."""
+    before = await held(stack)
+    while True:
+        await asyncio.sleep(1)  # what another process is about to let go of cannot be awaited
+        now = await held(stack)
+        if now.countable == before.countable:
+            return now
+        before = now
 
 
 def complaints(stack: Stack) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.end_to_end.traces import Traces, resident_mib
 from tests.soak.conversing import ECHO, Speaker, percentiles_ms, speakers
-from tests.soak.measure import at_rest, complaints, held
+from tests.soak.measure import at_rest, complaints, settled
 from tests.soak.offenders import OFFENCES, offenders
 from tests.stack import Stack
 
@@ -55,9 +55,9 @@ def simulator_arguments() -> tuple[str, ...]:
 async def test_beside_any_offender_20_honest_sessions_lose_nothing_and_the_offender_ends_with_its_own_code(
     stack: Stack, http: aiohttp.ClientSession
 ) -> None:
-    base = await held(stack)
     async with speakers(http, stack, HONEST, piece_ms=PIECE_MS) as people:
         figures = {"nobody": percentiles_ms(await converse(people))}
+    base = await settled(stack)
     too_dear = []
     with Traces(stack) as traces:
         for name, offence in OFFENCES.items():
