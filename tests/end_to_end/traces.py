@@ -61,11 +61,11 @@ class Traces:
             held.update(map(str, self.redis.zrange(key, 0, -1)))
         return held
 
-    async def session_end(self, token_id: str, seconds: float = 5) -> Json:
+    async def session_end(self, token_id: str, seconds: float = 5, *, free_within: float = 2) -> Json:
         """The receipt of a token's session, once its lease is free too; fails if there are several."""
         await until(lambda: bool(self.lines("session.end", token_id=token_id)), seconds)
         session_id = self.lines("session.end", token_id=token_id)[0]["session_id"]
-        await until(lambda: session_id not in self.leases(), 2)
+        await until(lambda: session_id not in self.leases(), free_within)
         (receipt,) = self.lines("session.end", token_id=token_id)
         return receipt
 

@@ -21,7 +21,7 @@ from tests.end_to_end.clients import (
     text_item,
 )
 from tests.end_to_end.traces import Traces, until
-from tests.soak.measure import at_rest, complaints, held
+from tests.soak.measure import at_rest, complaints, settled
 from tests.stack import Stack
 
 pytestmark = pytest.mark.soak
@@ -129,7 +129,7 @@ async def test_ten_thousand_clients_that_come_and_go_in_every_way_leave_nothing_
     await come_and_go(http, stack, len(WAYS) * len(CARRIAGES))  # what is made once and kept
     with Traces(stack) as traces:
         await until(lambda: not traces.leases(), 10)
-        base = await held(stack)
+        base = await settled(stack)
         await come_and_go(http, stack, WARM_UP)
         warm = await at_rest(stack, base)
         await come_and_go(http, stack, CYCLES - WARM_UP)

@@ -77,7 +77,7 @@ async def test_beside_any_offender_20_honest_sessions_lose_nothing_and_the_offen
             )
             assert len(heard) == HONEST * SECONDS * 1_000 // PIECE_MS
             for token_id in token_ids:
-                receipt = await traces.session_end(token_id, 15)
+                receipt = await traces.session_end(token_id, 15, free_within=15)
                 assert (receipt["ending"], receipt["code"], receipt["close_code"]) == offence.ending
     print("\nlatency of the honest in ms, beside", *(f"{name}: {told}" for name, told in figures.items()), sep="\n")  # noqa: T201 - figures
     assert too_dear == [], figures
