@@ -173,7 +173,7 @@ class Meter:
         """The cost so far; None for a model without a price."""
         return None if self.price is None else round(self.tokens_so_far.cost_usd(self.price), 6)
 
-    def usage(self) -> dict[str, object]:
+    def usage(self) -> dict[str, Any]:
         """The receipt's figures."""
         return {
             "audio_in_seconds": round(self.audio_in_ms / 1000, 3),
