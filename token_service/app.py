@@ -9,11 +9,14 @@ from typing import Final
 from aiohttp import web
 
 from service_kit.http_server import note_headers
+from service_kit.live_entries import LiveEntries
 from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
+from service_kit.tally import Tally
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
 from token_service.handlers import ClientSecrets
+from token_service.operators.handlers import Operators
 from token_service.page import add_page, page_headers, read_page
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
@@ -47,6 +50,7 @@ class InFlight:
 
 
 READINESS: Final = web.AppKey("readiness", Readiness)
+OPERATORS: Final = web.AppKey("operators", Operators)
 IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 
 
@@ -54,8 +58,13 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
     redis = connect(settings.redis_url.get_secret_value())
 
-    async def close_redis(_app: web.Application) -> AsyncIterator[None]:
-        yield
+    tally = Tally(redis, settings.airlock_env)
+    revocations = Revocations(redis, settings.airlock_env)
+    pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
+
+    async def resources(_app: web.Application) -> AsyncIterator[None]:
+        async with tally.flushing():
+            yield
         await redis.aclose()
 
     in_flight = InFlight()
@@ -70,7 +79,8 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     )
     app[IN_FLIGHT] = in_flight
     app[READINESS] = Readiness(redis=redis.answers)
-    app.cleanup_ctx.append(close_redis)
+    app[OPERATORS] = Operators(LiveEntries(redis, settings.airlock_env), revocations, tally, pseudonyms)
+    app.cleanup_ctx.append(resources)
     app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
 
     app[READINESS].add_routes(app)
@@ -78,8 +88,9 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         settings,
         SessionTokenCodec(settings.signing_keys, settings.airlock_env),
         TokenStore(redis, settings.airlock_env),
-        Revocations(redis, settings.airlock_env),
-        Pseudonyms(settings.pseudonym_key.get_secret_value()),
+        revocations,
+        tally,
+        pseudonyms,
     )
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
     if settings.serve_page:

@@ -14,6 +14,7 @@ from service_kit.errors import Refusal
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Kind, Revocations, Target
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, SessionToken, SessionTokenCodec, TokenKeys
+from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID, read_json
 from token_service.callers import ANONYMOUS_TENANT, Caller, identify
 from token_service.mint import decide_claims
@@ -34,6 +35,7 @@ class ClientSecrets:
     codec: SessionTokenCodec
     store: TokenStore
     revocations: Revocations
+    tally: Tally
     pseudonyms: Pseudonyms
 
     async def create(self, request: web.Request) -> web.Response:
@@ -64,7 +66,9 @@ class ClientSecrets:
             await self._store(keys, claims)
         except Refusal as refusal:
             audit.warning("mint.denied", code=refusal.code, param=refusal.param)
+            self.tally.count(f"refused:{refusal.code}")
             raise
+        self.tally.count("minted")
         audit.info(
             "mint.ok",
             subject=self.pseudonyms.of(claims.tenant, claims.subject),
