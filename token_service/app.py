@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Final
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
 from token_service.handlers import ClientSecrets
+from token_service.issuer import Issuer
 from token_service.page import add_page, page_headers, read_page
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
@@ -71,6 +73,13 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     app[IN_FLIGHT] = in_flight
     app[READINESS] = Readiness(redis=lambda: ping(redis))
     app.cleanup_ctx.append(close_redis)
+    issuer = Issuer(settings.identity_rules) if settings.identity_rules else None
+
+    async def know_the_issuer(_app: web.Application) -> AsyncIterator[None]:
+        async with issuer.running() if issuer else nullcontext():
+            yield
+
+    app.cleanup_ctx.append(know_the_issuer)
     app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
 
     app[READINESS].add_routes(app)
@@ -80,6 +89,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         TokenStore(redis, settings.airlock_env),
         Revocations(redis, settings.airlock_env),
         Pseudonyms(settings.pseudonym_key.get_secret_value()),
+        issuer,
     )
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
     if settings.serve_page:
