@@ -169,7 +169,10 @@ class LocalIssuer:
             self._asked.notify_all()
         if self.answer is not None:
             return self.answer(request)
-        documents: dict[str, Json] = {DISCOVERY_PATH: self.metadata, "/keys": {"keys": self.keys}}
-        if request.path not in documents:
+        if request.path not in (DISCOVERY_PATH, "/keys"):
             raise web.HTTPNotFound
-        return web.json_response(documents[request.path])
+        return web.json_response(self.document(request.path))
+
+    def document(self, path: str) -> Json:
+        """What it publishes at a path."""
+        return self.metadata if path == DISCOVERY_PATH else {"keys": self.keys}

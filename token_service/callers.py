@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from service_kit.errors import Refusal
 from service_kit.profiles import CallerKind, ProfileName
 from service_kit.session_token import TOKEN_PREFIX
-from token_service.identity import Identity, is_jwt
+from token_service.identity import Identity, InvalidIdentity, is_jwt
 
 ANONYMOUS_TENANT = "anonymous"
 
@@ -125,7 +125,8 @@ def _oidc_caller(
 ) -> Caller:
     """From a page: bound to that page, which must be allowed. Without an Origin it is no page, and unbound."""
     if not _may_be_in(identity.tenant, keys, oidc_tenants):
-        raise Refusal("invalid_token", message="The credential is valid, but its tenant may not use this service.")
+        message = "The credential is valid, but its tenant may not use this service."
+        raise Refusal("invalid_token", message=message) from InvalidIdentity("tenant not allowed")
     if origin is not None:
         _check_origin(origin, allowed_origins)
     return Caller(kind="oidc", tenant=identity.tenant, subject=identity.subject, origin=origin, roles=identity.roles)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from jwt import PyJWS
-from jwt.exceptions import InvalidTokenError
+from jwt.exceptions import PyJWTError
 
 from service_kit import strict_json
 from token_service.issuer_keys import KEY_KIND, IssuerKey
@@ -24,6 +24,7 @@ CLOCK_SKEW_SECONDS: Final = 60
 """How far the issuer's clock may be from ours."""
 MAX_SUBJECT_CHARS: Final = 256
 MAX_TENANT_CHARS: Final = 128
+_JWS: Final = PyJWS(algorithms=tuple(KEY_KIND))
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 # What may come as a bearer credential. Others exist for other purposes: logout+jwt, dpop+jwt, secevent+jwt…
 _TYPES: Final = frozenset({"jwt", "at+jwt"})
@@ -98,8 +99,8 @@ def verify(token: str, keys: Sequence[IssuerKey], rules: IdentityRules, now: flo
     )
     key = _key(header, algorithm, keys)
     try:
-        PyJWS().decode(token, key.key, [algorithm])
-    except InvalidTokenError as error:
+        _JWS.decode(token, key.key, [algorithm])
+    except PyJWTError as error:
         raise InvalidIdentity("signature") from error
     return identity
 

@@ -253,6 +253,30 @@ async def test_an_answer_that_cannot_be_believed_is_none(
         assert line.keys() - {"log_level"} <= ALLOWED_KEYS
 
 
+@pytest.mark.parametrize("status", [201, 203, 404, 500])
+async def test_only_a_plain_success_is_an_answer(local: LocalIssuer, status: int) -> None:
+    local.answer = lambda request: web.json_response(local.document(request.path), status=status)
+    issuer = knowing(local)
+    async with issuer.running():
+        assert (await refusal(issuer, local.token()))[0] == "unavailable"
+
+
+@pytest.mark.parametrize("size", [MAX_DOCUMENT_BYTES, MAX_DOCUMENT_BYTES + 1])
+@pytest.mark.parametrize("path", [DISCOVERY_PATH, "/keys"])
+async def test_a_document_has_a_largest_size(local: LocalIssuer, path: str, size: int) -> None:
+    def padded(request: web.Request) -> web.StreamResponse:
+        document = json.dumps(local.document(request.path)).encode()
+        return web.Response(body=document.ljust(size) if request.path == path else document)
+
+    local.answer = padded
+    issuer = knowing(local)
+    async with issuer.running():
+        if size > MAX_DOCUMENT_BYTES:
+            assert (await refusal(issuer, local.token()))[0] == "unavailable"
+        else:
+            assert (await issuer.identify(local.token())).subject == "alice"
+
+
 async def test_a_bomb_is_not_unpacked(local: LocalIssuer) -> None:
     """Otherwise a few kilobytes would hold the process for seconds."""
     bomb = gzip.compress(json.dumps({"issuer": local.url, "pad": "x" * 200_000}).encode())

@@ -134,8 +134,10 @@ async def test_the_issuer_cannot_put_anybody_into_a_tenant_that_is_not_its_own(
     make_http: MakeHttp, issuer: LocalIssuer, redis: Redis
 ) -> None:
     http = await make_http(oidc_tenant_claim="tid")
-    for tenant in ("acme", "anonymous"):
-        assert (await refusal(http, issuer.token(tid=tenant)))[:2] == (401, "invalid_token")
+    with capture_logs() as lines:
+        for tenant in ("acme", "anonymous"):
+            assert (await refusal(http, issuer.token(tid=tenant)))[:2] == (401, "invalid_token")
+    assert [line["reason"] for line in lines if line["event"] == "mint.denied"] == ["tenant not allowed"] * 2
     assert await redis.keys() == []
     await mint(http, issuer.token(tid="contoso"))
 
