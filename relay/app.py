@@ -17,7 +17,7 @@ from relay.channel import WebSockets
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
-from relay.picows_channel import PicowsWebSockets
+from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
 from relay.replay import ReplayAlarm
 from relay.session import Relay, refuse_by_close, run_session
@@ -51,7 +51,7 @@ def create_app(settings: RelaySettings) -> web.Application:
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
     app[LIVE] = live = LiveSessions(settings.max_sessions)
     redis = redis_client.connect(settings.redis_url.get_secret_value())
-    app[READINESS] = Readiness(redis=lambda: redis_client.ping(redis))
+    app[READINESS] = Readiness(redis=redis.answers)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
@@ -73,6 +73,7 @@ def create_app(settings: RelaySettings) -> web.Application:
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
                 live=live,
                 pseudonyms=pseudonyms,
+                prices=settings.airlock_profiles.price_list,
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))

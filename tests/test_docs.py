@@ -1,4 +1,4 @@
-"""The documents say what the code does: codes, settings, links, and the tests that SECURITY.md names."""
+"""The documents say what the code does: codes, settings, links, and the tests that pages name."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from relay import policy
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
-from service_kit.profiles import CLIENT_EVENTS
+from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
 from service_kit.session_fields import FIELDS
 from token_service.settings import TokenServiceSettings
 
@@ -27,7 +27,9 @@ def test_env_example_lists_exactly_the_settings() -> None:
     assert listed == {name.upper() for name in fields} | LAUNCHER_ONLY
 
 
-@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/callers.md", "docs/policy.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/callers.md", "docs/policy.md", "docs/faults.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
@@ -42,9 +44,10 @@ def test_files_that_the_readme_names_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
-def test_every_test_that_security_md_names_exists() -> None:
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/faults.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
     """Tests are named as ``tests/path.py::test_name`` (Python) or ``tests/path.test.mjs`` (page)."""
-    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
     assert len(named) >= 20
     missing = [
@@ -60,8 +63,14 @@ def test_policy_page_names_every_event_and_field() -> None:
     events = {name for event in get_args(policy._Events) for name in event.__struct_fields__}
     items = {
         name
-        for part in (policy._UserMessage, policy._FunctionCallOutput, policy._InputText, policy._InputAudio)
+        for part in (
+            policy._UserMessage,
+            policy._FunctionCallOutput,
+            policy._InputText,
+            policy._InputAudio,
+            policy._InputImage,
+        )
         for name in part.__struct_fields__
     }
-    known = CLIENT_EVENTS | FIELDS.keys() | policy._RESPONSE_FIELDS | events | items
+    known = CLIENT_EVENTS | CLIENT_CONTENT | FIELDS.keys() | policy._RESPONSE_FIELDS | events | items
     assert [name for name in sorted(known) if f"`{name}`" not in text] == []

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from service_kit.http_server import note_headers
-from service_kit.redis_client import Pseudonyms, connect, ping
+from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
@@ -71,7 +71,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         client_max_size=MAX_BODY_BYTES,
     )
     app[IN_FLIGHT] = in_flight
-    app[READINESS] = Readiness(redis=lambda: ping(redis))
+    app[READINESS] = Readiness(redis=redis.answers)
     app.cleanup_ctx.append(close_redis)
     issuer = Issuer(settings.identity_rules) if settings.identity_rules else None
 

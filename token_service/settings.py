@@ -74,6 +74,17 @@ class TokenServiceSettings(ServiceSettings):
             unknown = {name for key in keys for name in key.profiles} - profiles.profiles.keys()
             if unknown:
                 raise ValueError(f"names profiles that do not exist: {', '.join(sorted(unknown))}")
+            uncounted = {
+                name
+                for key in keys
+                for name in key.profiles
+                if key.max_cost_usd is not None and not profiles.price_list.can_count(profiles.profiles[name].lock())
+            }
+            if uncounted:
+                raise ValueError(
+                    "limits a cost that cannot be counted, since the model has no price, in the profiles: "
+                    + ", ".join(sorted(uncounted))
+                )
         return keys
 
     @field_validator("oidc_issuer")

@@ -53,17 +53,21 @@ async def test_a_browser_that_only_answers_pings_stays(stack: Stack, http: aioht
         assert (await receiving)["type"].startswith("conversation.item.")
 
 
+@pytest.mark.parametrize("speaking", [False, True], ids=["silent", "mid-response"])
 async def test_a_model_that_answers_no_ping_has_failed(
-    stack: Stack, traces: Traces, http: aiohttp.ClientSession
+    stack: Stack, traces: Traces, http: aiohttp.ClientSession, speaking: bool
 ) -> None:
     async with talking(http, stack) as (talk, minted):
+        if speaking:
+            await talk.send(text_item("count to ninety"), {"type": "response.create"})
+            await talk.until("response.output_audio.delta")
         simulator = stack.processes["simulator"].popen
         simulator.send_signal(signal.SIGSTOP)
         try:
-            code, (told,) = await talk.until_closed()
+            code, rest = await talk.until_closed()
         finally:
             simulator.send_signal(signal.SIGCONT)
-    assert (code, told["error"]["code"]) == (1011, "upstream_closed")
+    assert (code, rest[-1]["error"]["code"]) == (1011, "upstream_closed")
     await check_spent(traces, minted.token_id, "model_failed", "upstream_closed", 1011)
 
 
@@ -81,6 +85,23 @@ async def test_a_bug_ends_its_session_with_a_receipt_and_no_other(
     (line,) = traces.lines("internal_error")
     assert line["error"] == "ZeroDivisionError"
     assert "break" not in line["at"]
+
+
+@pytest.mark.parametrize("opcode", [0x9, 0xA], ids=["ping", "pong"])
+async def test_control_frames_too_fast_end_the_session(
+    stack: Stack, traces: Traces, http: aiohttp.ClientSession, opcode: int
+) -> None:
+    frame = bytes([0x80 | opcode, 0x80]) + bytes(4)  # masked with zeros, empty
+    minted = await mint(http, stack)
+    async with await connect(http, stack, minted) as talk:
+        await talk.until("session.created")
+        talk.write_raw(frame * 100)
+        assert await talk.ask()
+        talk.write_raw(frame * 400)
+        code, rest = await talk.until_closed()
+    told = next(event["error"] for event in rest if event["type"] == "error")
+    assert (code, told["code"]) == (4429, "rate_limited")
+    await check_spent(traces, minted.token_id, "policy", "rate_limited", 4429)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,11 @@ def test_development_needs_little(environment: pytest.MonkeyPatch) -> None:
         ("CALLER_API_KEYS", json.dumps([SHOP | {"sha256": CANARY}]), "0.sha256: must be the SHA-256"),
         ("CALLER_API_KEYS", json.dumps([SHOP | {"max_sesion_seconds": 1}]), "0.max_sesion_seconds"),
         ("CALLER_API_KEYS", json.dumps([SHOP | {"profiles": ["default", "nobody"]}]), "do not exist: nobody"),
+        (
+            "CALLER_API_KEYS",
+            json.dumps([SHOP | {"profiles": ["default", "dictation"], "max_cost_usd": 5}]),
+            "no price, in the profiles: dictation",
+        ),
         ("CALLER_API_KEYS", json.dumps([SHOP, SHOP]), "same name"),
         ("CALLER_API_KEYS", json.dumps([SHOP, SHOP | {"name": "other"}]), "same hash"),
         ("RELAY_URL", "https://voice.example.com", "WebSocket URL"),
