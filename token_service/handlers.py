@@ -16,7 +16,9 @@ from service_kit.revocation import Kind, Revocations, Target
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, SessionToken, SessionTokenCodec, TokenKeys
 from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID, read_json
-from token_service.callers import ANONYMOUS_TENANT, Caller, identify
+from token_service.callers import ANONYMOUS_TENANT, Caller, bearer_jwt, identify
+from token_service.identity import InvalidIdentity
+from token_service.issuer import Issuer
 from token_service.mint import decide_claims
 from token_service.mint_request import parse_mint_request
 from token_service.mint_response import mint_response
@@ -37,6 +39,7 @@ class ClientSecrets:
     revocations: Revocations
     tally: Tally
     pseudonyms: Pseudonyms
+    issuer: Issuer | None
 
     async def create(self, request: web.Request) -> web.Response:
         """Mint one token. Raises Refusal."""
@@ -45,7 +48,7 @@ class ClientSecrets:
             request_id=request[REQUEST_ID], address=address, origin=request.headers.get(hdrs.ORIGIN)
         )
         try:
-            caller = self._identify(request, address)
+            caller = await self._identify(request, address)
             audit = audit.bind(
                 caller=caller.kind, tenant=caller.tenant, subject=self.pseudonyms.of(caller.tenant, caller.subject)
             )
@@ -65,7 +68,9 @@ class ClientSecrets:
             keys = TokenKeys.of(secret)
             await self._store(keys, claims)
         except Refusal as refusal:
-            audit.warning("mint.denied", code=refusal.code, param=refusal.param)
+            cause = refusal.__cause__
+            reason = cause.reason if isinstance(cause, InvalidIdentity) else None
+            audit.warning("mint.denied", code=refusal.code, param=refusal.param, reason=reason)
             self.tally.count(f"refused:{refusal.code}")
             raise
         self.tally.count("minted")
@@ -94,14 +99,18 @@ class ClientSecrets:
         address = client_address(request.remote or "", forwarded_for, self.settings.trusted_edge)
         return self.pseudonyms.of(ANONYMOUS_TENANT, address)
 
-    def _identify(self, request: web.Request, address: str) -> Caller:
+    async def _identify(self, request: web.Request, address: str) -> Caller:
+        authorization = request.headers.getall(hdrs.AUTHORIZATION, [])
+        jwt = bearer_jwt(authorization) if self.issuer else None
         return identify(
-            authorization=request.headers.getall(hdrs.AUTHORIZATION, []),
+            authorization=authorization,
             origin=request.headers.get(hdrs.ORIGIN),
             address=address,
             allowed_origins=self.settings.allowed_origins,
             enabled=self.settings.callers,
             keys=self.settings.caller_api_keys,
+            identity=await self.issuer.identify(jwt) if self.issuer and jwt else None,
+            oidc_tenants=self.settings.oidc_tenants,
         )
 
     async def _check_not_blocked(self, claims: Claims) -> None:
