@@ -11,6 +11,7 @@ from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
 from service_kit.profiles import CLIENT_EVENTS
 from service_kit.session_fields import FIELDS
+from token_service.callers import CallerKey
 from token_service.settings import TokenServiceSettings
 
 ROOT = Path(__file__).parent.parent
@@ -27,11 +28,11 @@ def test_env_example_lists_exactly_the_settings() -> None:
     assert listed == {name.upper() for name in fields} | LAUNCHER_ONLY
 
 
-@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/policy.md"])
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/policy.md", "docs/limits.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []
 
 
 def test_files_that_the_readme_names_exist() -> None:
@@ -53,6 +54,16 @@ def test_every_test_that_security_md_names_exists() -> None:
         if not (ROOT / path).is_file() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
     ]
     assert missing == []
+
+
+def test_limits_page_names_every_limit_and_ceiling() -> None:
+    text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
+    settings = TokenServiceSettings.model_fields.keys() | RelaySettings.model_fields.keys()
+    limits = {name for name in settings if re.match(r"mints_|max_sessions|quota_|tenant_quota_", name)}
+    own = {name for name in limits & CallerKey.model_fields.keys() if not name.startswith("tenant_")}
+    assert len(limits) == 13
+    assert [name for name in sorted(limits) if f"`{name.upper()}`" not in text] == []
+    assert [name for name in sorted(own) if f"`{name}`" not in text] == []
 
 
 def test_policy_page_names_every_event_and_field() -> None:

@@ -16,11 +16,16 @@ from service_kit.session_token import TOKEN_PREFIX
 
 ANONYMOUS_TENANT = "anonymous"
 
+MintsPerMinute = Annotated[int, Field(ge=1, le=1_000_000)]
+QuotaCount = Annotated[int, Field(ge=1, le=10**12)]
+QuotaUsd = Annotated[float, Field(ge=0.000001, le=1_000_000)]
+
 
 class CallerKey(BaseModel):
     """One entry of ``CALLER_API_KEYS``: who holds the key, and the most it may ask for.
 
-    The key itself is not here, only its SHA-256 in hexadecimal. A ceiling that is not given is the profile's limit.
+    The key itself is not here, only its SHA-256 in hexadecimal. A ceiling that is not given is the profile's limit, or
+    the setting of the same name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -34,6 +39,15 @@ class CallerKey(BaseModel):
     max_total_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = None
     max_sessions_per_subject: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    mints_per_minute_per_subject: MintsPerMinute | None = None
+    mints_per_minute_per_tenant: MintsPerMinute | None = None
+    quota_seconds_per_day: QuotaCount | None = None
+    quota_tokens_per_day: QuotaCount | None = None
+    quota_usd_per_day: QuotaUsd | None = None
+    tenant_quota_seconds_per_day: QuotaCount | None = None
+    tenant_quota_tokens_per_day: QuotaCount | None = None
+    tenant_quota_usd_per_day: QuotaUsd | None = None
 
     @field_validator("sha256")
     @classmethod

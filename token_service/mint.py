@@ -28,6 +28,7 @@ from service_kit.session_fields import (
 )
 from service_kit.session_token import Claims, Limits, Lock
 from token_service.callers import Caller
+from token_service.ceilings import Ceilings
 from token_service.mint_request import AirlockOptions, ExpiresAfter, MintRequest
 
 DEFAULT_PROFILE: Final = "default"
@@ -42,6 +43,7 @@ def decide_claims(
     *,
     allowed_origins: Sequence[str],
     now: int,
+    ceilings: Ceilings,
 ) -> Claims:
     """The claims of the token this caller gets. Raises Refusal."""
     options = request.airlock or AirlockOptions()
@@ -52,7 +54,7 @@ def decide_claims(
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
     lock = _lock(request.session, caller, profile)
     limits = _limits(options, caller, profile)
-    _refuse_a_cost_that_cannot_be_counted(lock, limits, options)
+    _refuse_a_cost_that_cannot_be_counted(lock, limits, options, ceilings)
     return Claims(
         subject=options.subject or caller.subject,
         tenant=caller.tenant,
@@ -64,6 +66,9 @@ def decide_claims(
         lock=lock,
         limits=limits,
         max_sessions_per_subject=caller.key.max_sessions_per_subject if caller.key else None,
+        max_sessions_per_tenant=caller.key.max_sessions_per_tenant if caller.key else None,
+        subject_quota=ceilings.subject_quota,
+        tenant_quota=ceilings.tenant_quota,
         reference_id=options.reference_id,
         metadata=options.metadata or {},
     )
@@ -134,8 +139,11 @@ def _lock_with_open_fields(session: Mapping[str, object], profile: Profile) -> L
     return msgspec.structs.replace(lock, open_fields=profile.lock().open_fields)
 
 
-def _refuse_a_cost_that_cannot_be_counted(lock: Lock, limits: Limits, options: AirlockOptions) -> None:
-    if limits.max_cost_usd is not None and lock.model not in PRICES:
+def _refuse_a_cost_that_cannot_be_counted(
+    lock: Lock, limits: Limits, options: AirlockOptions, ceilings: Ceilings
+) -> None:
+    counted = (limits.max_cost_usd, ceilings.subject_quota.micro_usd, ceilings.tenant_quota.micro_usd)
+    if counted != (None, None, None) and lock.model not in PRICES:
         param = "session.model" if options.max_cost_usd is None else "airlock.max_cost_usd"
         raise Refusal(
             "invalid_request", param=param, message=f"{param}: the model has no price, so its cost cannot be limited."

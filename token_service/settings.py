@@ -11,10 +11,11 @@ from pydantic import BeforeValidator, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from service_kit import strict_json
+from service_kit.prices import PRICES
 from service_kit.profiles import Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
 from service_kit.upstreams import provider_names
-from token_service.callers import CallerKey
+from token_service.callers import CallerKey, MintsPerMinute, QuotaCount, QuotaUsd
 
 _RELAY_URL: Final = re.compile(r"(wss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(?:/[^\s?#]*)?")
 """A WebSocket URL without credentials, query or fragment. Its first group, the origin, goes into the page's CSP."""
@@ -35,6 +36,15 @@ class TokenServiceSettings(ServiceSettings):
 
     callers: CommaSeparated = ()
     caller_api_keys: Annotated[tuple[CallerKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
+    mints_per_minute_per_subject: MintsPerMinute = 30
+    mints_per_minute_per_tenant: MintsPerMinute = 6_000
+    mints_per_minute_per_address: MintsPerMinute = 60
+    quota_seconds_per_day: QuotaCount | None = None
+    quota_tokens_per_day: QuotaCount | None = None
+    quota_usd_per_day: QuotaUsd | None = None
+    tenant_quota_seconds_per_day: QuotaCount | None = None
+    tenant_quota_tokens_per_day: QuotaCount | None = None
+    tenant_quota_usd_per_day: QuotaUsd | None = None
     relay_url: str = "ws://localhost:8081/v1/realtime"
     page_folder: Path = Path(__file__).parent.parent / "frontend"
     serve_page: bool = False
@@ -64,6 +74,15 @@ class TokenServiceSettings(ServiceSettings):
             if unknown:
                 raise ValueError(f"names profiles that do not exist: {', '.join(sorted(unknown))}")
         return keys
+
+    @field_validator("quota_usd_per_day", "tenant_quota_usd_per_day")
+    @classmethod
+    def _every_model_has_a_price(cls, usd: float | None, info: ValidationInfo) -> float | None:
+        profiles: Profiles | None = info.data.get("airlock_profiles")
+        for name, profile in profiles.profiles.items() if usd is not None and profiles is not None else ():
+            if profile.model not in PRICES:
+                raise ValueError(f"counts with prices, and there is none for '{profile.model}' of the profile '{name}'")
+        return usd
 
     @field_validator("relay_url")
     @classmethod

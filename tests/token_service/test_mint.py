@@ -8,14 +8,24 @@ from typing import Any
 import pytest
 
 from service_kit.errors import Refusal
-from service_kit.session_token import Claims
+from service_kit.session_token import Claims, Quota
 from tests.examples import NOW, PAGE, profiles
 from token_service.callers import Caller, CallerKey
+from token_service.ceilings import Ceilings
 from token_service.mint import decide_claims
 from token_service.mint_request import parse_mint_request
 from token_service.mint_response import mint_response
 
 BROWSER = Caller(kind="anonymous", tenant="anonymous", subject="pseudonym", origin=PAGE)
+
+
+CEILINGS = Ceilings(
+    mints_per_minute=30,
+    mints_per_minute_of_tenant=6_000,
+    sessions=3,
+    subject_quota=Quota(),
+    tenant_quota=Quota(),
+)
 
 
 def trusted(**changes: Any) -> Caller:
@@ -31,7 +41,12 @@ def trusted(**changes: Any) -> Caller:
 
 def mint(body: object, caller: Caller = BROWSER) -> Claims:
     return decide_claims(
-        parse_mint_request(body), caller, profiles().profiles, allowed_origins=[PAGE, "https://b.example"], now=NOW
+        parse_mint_request(body),
+        caller,
+        profiles().profiles,
+        allowed_origins=[PAGE, "https://b.example"],
+        now=NOW,
+        ceilings=CEILINGS,
     )
 
 
@@ -177,7 +192,14 @@ def test_a_browser_s_values_are_the_client_s_kind() -> None:
     open_tools = profiles().profiles["default"].model_copy(update={"open_fields": ("tools",)})
     body = {"session": {"tools": [{"type": "mcp", "server_label": "s", "server_url": "https://evil.example"}]}}
     with pytest.raises(Refusal) as caught:
-        decide_claims(parse_mint_request(body), BROWSER, {"default": open_tools}, allowed_origins=[PAGE], now=NOW)
+        decide_claims(
+            parse_mint_request(body),
+            BROWSER,
+            {"default": open_tools},
+            allowed_origins=[PAGE],
+            now=NOW,
+            ceilings=CEILINGS,
+        )
     assert (caught.value.code, caught.value.param) == ("invalid_request", "session.tools")
 
 
@@ -185,7 +207,7 @@ def test_an_open_token_cap_is_still_lowered_to_the_limit() -> None:
     capped = profiles().profiles["default"].model_copy(update={"open_fields": ("max_output_tokens",)})
     capped = capped.model_copy(update={"limits": capped.limits.model_copy(update={"max_output_tokens": 100})})
     body = parse_mint_request({"session": {"max_output_tokens": "inf"}})
-    claims = decide_claims(body, BROWSER, {"default": capped}, allowed_origins=[PAGE], now=NOW)
+    claims = decide_claims(body, BROWSER, {"default": capped}, allowed_origins=[PAGE], now=NOW, ceilings=CEILINGS)
     assert claims.lock.session["max_output_tokens"] == 100
 
 
@@ -372,7 +394,9 @@ def test_the_answer_shows_the_session_without_what_is_hidden() -> None:
 
 def test_the_answer_shows_what_a_profile_does_not_hide() -> None:
     open_handed = profiles().profiles["default"].model_copy(update={"hide": ()})
-    claims = decide_claims(parse_mint_request({}), BROWSER, {"default": open_handed}, allowed_origins=[PAGE], now=NOW)
+    claims = decide_claims(
+        parse_mint_request({}), BROWSER, {"default": open_handed}, allowed_origins=[PAGE], now=NOW, ceilings=CEILINGS
+    )
     session = shown(claims)["session"]
     assert session["instructions"] == "canary-instructions"
     assert (session["tool_choice"], session["tracing"], session["prompt"]) == ("auto", None, None)
