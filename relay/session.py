@@ -163,11 +163,14 @@ class Session:
 
     async def renewed(self) -> None:
         """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable."""
+        await self._look_for_orders()
+        if self._is_live and await self.spending.add(self._used()):
+            self.end(Ending.QUOTA)
+
+    async def _look_for_orders(self) -> None:
         why = await self._relay.revocations.find(self.identity)
         if why is not None:
             self.revoke(why)
-        if self._is_live and await self.spending.add(self._used()):
-            self.end(Ending.QUOTA)
 
     async def run(self) -> web.StreamResponse:
         """Live from the upgrade to the close; returns the answered upgrade."""
@@ -251,7 +254,7 @@ class Session:
         with contextlib.suppress(RedisUnavailable):
             if not await self._redemption.go_live():
                 self.revoke(Why.REVOKED)
-            await self.renewed()
+            await self._look_for_orders()
         ends_at = time.time() + self._claims.limits.max_session_seconds
         clocks = self._start_clocks(wire, ends_at)
         try:
