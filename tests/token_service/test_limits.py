@@ -231,9 +231,11 @@ async def test_a_cost_that_cannot_be_counted_has_no_quota(make_settings: MakeSet
     uncapped = {"profiles": ("trusted",)}
     async with service(make_settings, **shop(**uncapped, quota_tokens_per_day=5)) as http:
         assert await mint(http, FROM_SHOP, body=body) == GRANTED
-    async with service(make_settings, **shop(**uncapped, quota_usd_per_day=5)) as http:
-        async with http.post(MINT, json=body, headers=FROM_SHOP) as answer:
-            error = (await answer.json())["error"]
+    async with (
+        service(make_settings, **shop(**uncapped, quota_usd_per_day=5)) as http,
+        http.post(MINT, json=body, headers=FROM_SHOP) as answer,
+    ):
+        error = (await answer.json())["error"]
     assert (answer.status, error["code"], error["param"]) == (400, "invalid_request", "session.model")
 
 
