@@ -107,7 +107,8 @@ def _origin(headers: CIMultiDictProxy[str], allowed_origins: Collection[str]) ->
 def _require_upgrade(headers: CIMultiDictProxy[str]) -> None:
     """RFC 6455 §4.2.1; only version 13, though aiohttp would also take 7 and 8."""
     connection = {part.strip().lower() for part in ",".join(headers.getall("Connection", ())).split(",")}
-    if headers.get("Upgrade", "").strip().lower() != "websocket" or "upgrade" not in connection:
+    upgrades = [protocol.strip().lower() for protocol in headers.getall("Upgrade", ())]
+    if upgrades != ["websocket"] or "upgrade" not in connection:
         raise Refusal("upgrade_required")
     if [version.strip() for version in headers.getall("Sec-WebSocket-Version", ())] != ["13"]:
         raise Refusal("upgrade_required")

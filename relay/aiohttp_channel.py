@@ -50,6 +50,7 @@ class AiohttpChannel:
         self._drain_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.on_frame: Callable[[bytes], None] = ignore
+        self.on_control: Callable[[], None] = ignore
         self.on_congestion: Callable[[bool], None] = ignore
         self.ended: asyncio.Future[ChannelEnd] = self._loop.create_future()
 
@@ -71,7 +72,7 @@ class AiohttpChannel:
         # Nobody may be left to look at it, and an unseen exception would be logged.
         if self.ended.done() and not self.ended.cancelled():
             self.ended.exception()
-        self.on_frame = self.on_congestion = ignore
+        self.on_frame = self.on_control = self.on_congestion = ignore
 
     def send(self, frame: bytes) -> None:
         """Write one text message; silently nothing once the channel is gone."""
@@ -148,14 +149,17 @@ class AiohttpChannel:
                     return ChannelEnd(How.INVALID, int(aiohttp.WSCloseCode.INVALID_TEXT))
                 self.on_frame(message.data)
             elif message.type is WSMsgType.PING:
+                self.on_control()
                 self._answer_ping(message.data)
+            elif message.type is WSMsgType.PONG:
+                self.on_control()
             elif message.type is WSMsgType.BINARY:
                 return ChannelEnd(How.INVALID, int(aiohttp.WSCloseCode.UNSUPPORTED_DATA))
             elif message.type is WSMsgType.CLOSE:
                 return ChannelEnd(How.CLOSED, message.data or None)
             elif message.type is WSMsgType.ERROR and isinstance(message.data, aiohttp.WebSocketError):
                 return ChannelEnd(How.INVALID, int(message.data.code))
-            elif message.type is not WSMsgType.PONG:
+            else:
                 return ChannelEnd(How.VANISHED)
 
 
@@ -208,7 +212,7 @@ class AiohttpWebSockets:
             autoping=False,
             protocols=(subprotocol,) if subprotocol else (),
             compress=False,
-            max_msg_size=max_message_bytes,
+            max_msg_size=max_message_bytes + 1,  # it refuses what is as large as that
             writer_limit=sys.maxsize,
             decode_text=False,
         )
@@ -229,7 +233,7 @@ class AiohttpWebSockets:
                 autoclose=False,
                 autoping=False,
                 heartbeat=HEARTBEAT_SECONDS,
-                max_msg_size=max_message_bytes,
+                max_msg_size=max_message_bytes + 1,  # it refuses what is as large as that
                 decode_text=False,
             )
         except aiohttp.WSServerHandshakeError as error:

@@ -17,7 +17,7 @@ from relay.channel import WebSockets
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
-from relay.picows_channel import PicowsWebSockets
+from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
 from relay.replay import ReplayAlarm
 from relay.session import Relay, refuse_by_close, run_session
@@ -76,6 +76,7 @@ def create_app(settings: RelaySettings) -> web.Application:
                 quotas=Quotas(redis, settings.airlock_env),
                 live=live,
                 pseudonyms=pseudonyms,
+                prices=settings.airlock_profiles.price_list,
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))

@@ -45,11 +45,13 @@ class Channel(Protocol):
 
     Attributes:
         on_frame: called with each message; it must not block. What it raises ends the channel with that exception.
+        on_control: called for each ping and pong of the other side. They are answered without it; it may count them.
         on_congestion: called with True when more is waiting to be written than the bound, with False when it drained.
         ended: completes once, when the other side is gone; never cancelled by the channel itself.
     """
 
     on_frame: Callable[[bytes], None]
+    on_control: Callable[[], None]
     on_congestion: Callable[[bool], None]
     ended: asyncio.Future[ChannelEnd]
 
@@ -102,7 +104,7 @@ class WebSockets(Protocol):
         ...
 
 
-def ignore(_: object) -> None:
+def ignore(*_: object) -> None:
     """Do nothing: what a channel's callbacks are until somebody sets them."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from relay.events import MAX_EVENT_ID_CHARS, AudioFormat, new_event_id
-from service_kit.session_fields import Session, merge
+from service_kit.session_fields import Session, merge, transcription_model
 
 MAX_OUT_OF_BAND_RESPONSES: Final = 4
 _MAX_REMEMBERED: Final = 1_024
@@ -35,6 +35,7 @@ class Conversation:
         self.effective = merge(self.effective, session)
         self.input_format = _format(self.effective, "input")
         self.output_format = _format(self.effective, "output")
+        self.transcription_model = transcription_model(self.effective)
 
     @property
     def out_of_band_responses(self) -> int:

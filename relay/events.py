@@ -16,6 +16,7 @@ MAX_EVENT_ID_CHARS: Final = 512
 _APPEND_HEAD: Final = b'{"type":"input_audio_buffer.append","audio":"'
 _APPEND_TAIL: Final = b'"}'
 _SHORTEST_APPEND: Final = len(_APPEND_HEAD) + len(_APPEND_TAIL)
+_IMAGE_HEADS: Final = ("data:image/png;base64,", "data:image/jpeg;base64,")
 _BYTES_PER_MILLISECOND: Final = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
 
 encode: Final = msgspec.json.Encoder().encode
@@ -52,6 +53,17 @@ def audio_bytes(audio: str | bytes | memoryview, sample_bytes: int) -> int:
     if size % sample_bytes:
         raise InvalidAudio("not whole samples")
     return size
+
+
+def is_embedded_image(url: str) -> bool:
+    """Whether an image stands in the URL itself: a PNG or JPEG as strict base64 (protocol reference §3.1)."""
+    head = next((head for head in _IMAGE_HEADS if url.startswith(head)), None)
+    if head is None:
+        return False
+    try:
+        return len(pybase64.b64decode(url[len(head) :], validate=True)) > 0
+    except ValueError:
+        return False
 
 
 def canonical_append(frame: bytes, sample_bytes: int) -> int | None:

@@ -13,6 +13,12 @@ PATIENCE_SECONDS: Final = 3.0
 """One dial, while there is another upstream to try."""
 
 
+BUSY_RETRY_AFTER_SECONDS: Final = 5.0
+"""For an upstream that is busy and does not say for how long."""
+_RATE_LIMITS: Final = frozenset({"rate_limit_exceeded", "rate_limit_error"})
+"""What an error about a rate limit has as its code or type (protocol reference §6); a spent quota is none."""
+
+
 class Refused(Exception):
     """An upstream did not begin a session.
 
@@ -27,6 +33,19 @@ class Refused(Exception):
         self.why = why
         self.bad_key = bad_key
         self.retry_after = retry_after
+
+
+def refused_by_error(error: object) -> Refused:
+    """The refusal in the ``error`` event that a service sends in place of ``session.created``.
+
+    OpenAI accepts the upgrade first and refuses then (protocol reference §1.6), so this is also its 401 and its 429.
+    """
+    match error:
+        case {"code": "invalid_api_key"}:
+            return Refused("invalid_api_key", bad_key=True)
+        case {**fields} if _RATE_LIMITS & {str(fields.get("code")), str(fields.get("type"))}:
+            return Refused("rate limited", retry_after=BUSY_RETRY_AFTER_SECONDS)
+    return Refused("error instead of session.created")
 
 
 def patience(seconds_left: float, *, others_left: int) -> float:

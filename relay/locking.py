@@ -11,8 +11,9 @@ import asyncio
 from typing import Any, Final
 
 from relay.channel import Channel
+from relay.deployments import Deployments
 from relay.events import decode_model_event, encode
-from relay.failover import Refused
+from relay.failover import Refused, refused_by_error
 from relay.lock import lock_update, mismatch
 from service_kit.session_fields import Session, merge
 from service_kit.session_token import Lock
@@ -44,22 +45,22 @@ async def greeting(events: asyncio.Queue[bytes]) -> Session:
         match decode_model_event(await events.get()):
             case {"type": "session.created", "session": dict(session)}:
                 return session
-            case {"type": "error", "error": {"code": "invalid_api_key"}}:
-                raise Refused("invalid_api_key", bad_key=True)
-            case {"type": "error"}:
-                raise Refused("error instead of session.created")
+            case {"type": "error", **event}:
+                raise refused_by_error(event.get("error"))
             case None:
                 raise Refused("no event")
 
 
-async def confirm_lock(model: Channel, lock: Lock, created: Session, events: asyncio.Queue[bytes]) -> Session:
+async def confirm_lock(
+    model: Channel, lock: Lock, created: Session, events: asyncio.Queue[bytes], deployments: Deployments
+) -> Session:
     """Lock the session that the model ``created`` and make sure of it; the session as the model has it.
 
     ``events`` holds what the model sends. Raises NotLocked.
     """
     update = lock_update(lock)
-    model.send(encode(update))
-    updated = await _answer(events)
+    model.send(encode({**update, "session": deployments.to_service(update["session"])}))
+    updated = deployments.from_service(await _answer(events))
     wrong = mismatch(update["session"], updated)
     if wrong is not None:
         raise NotLocked("lock not confirmed", param=wrong)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from service_kit.prices import Price
+from service_kit.prices import Price, TranscriptionPrice
 from service_kit.session_token import Limits
 
 _MODALITIES: Final = ("text", "audio", "image")
@@ -15,6 +15,8 @@ _REFUSED_WINDOW_SECONDS: Final = 60.0
 _MS_PER_TOKEN_IN: Final = 100
 _MS_PER_TOKEN_OUT: Final = 50
 _TOKENS_BETWEEN_CHECKS: Final = 20
+_MAX_SECONDS: Final = 1_000_000
+"""No session lasts so long; also keeps ``inf`` and ``nan`` out of the sum."""
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class Tokens:
             self._add(f"output_{modality}", _count(details_out, f"{modality}_tokens"))
 
     def add_transcription(self, usage: Mapping[str, Any]) -> None:
-        """Add the usage of one input transcription; it is not in :meth:`cost_usd`, as its price is not known."""
+        """Add the usage of one input transcription, which has a price of its own."""
         self.total += _count(usage, "total_tokens")
         self.transcription += _count(usage, "total_tokens")
 
@@ -83,9 +85,18 @@ class Meter:
     """One session's usage, and whether it is within its limits.
 
     Audio is counted in milliseconds, ``bytes_*`` in WebSocket payload bytes; *in* is from the browser.
+
+    Attributes:
+        price: of the responses; None if it is not known.
+        transcription_prices: of input transcription, by model.
+        transcription_usd: what the priced part of it cost.
+        has_unpriced_transcription: there was input transcription whose cost is not known, and counts nothing.
     """
 
     price: Price | None
+    transcription_prices: Mapping[str, TranscriptionPrice] = field(default_factory=dict)
+    transcription_usd: float = 0.0
+    has_unpriced_transcription: bool = False
     bytes_in: int = 0
     bytes_out: int = 0
     audio_in_ms: float = 0.0
@@ -95,8 +106,11 @@ class Meter:
     _refused_at: deque[float] = field(default_factory=deque)
     _in_flight: _InFlight = field(default_factory=_InFlight)
 
-    def observe(self, event: Mapping[str, Any]) -> None:
-        """Take the usage from an event of the model that bears one."""
+    def observe(self, event: Mapping[str, Any], transcription_model: str | None = None) -> None:
+        """Take the usage from an event of the model that bears one.
+
+        ``transcription_model`` is the one in use: the usage does not name it.
+        """
         match event:
             case {"type": "response.created"}:
                 self._in_flight.is_running = True
@@ -109,8 +123,17 @@ class Meter:
                 )
             case {"type": "response.done"}:
                 self._in_flight.is_running = False
-            case {"type": "conversation.item.input_audio_transcription.completed", "usage": dict(usage)}:
-                self.tokens.add_transcription(usage)
+            case {"type": "conversation.item.input_audio_transcription.completed"}:
+                self._transcribed(_mapping(event.get("usage")), transcription_model)
+
+    def _transcribed(self, usage: Mapping[str, Any], model: str | None) -> None:
+        self.tokens.add_transcription(usage)
+        price = self.transcription_prices.get(model or "")
+        cost = _transcription_cost_usd(usage, price) if price else None
+        if cost is None:
+            self.has_unpriced_transcription = True
+        else:
+            self.transcription_usd += cost
 
     def delivered(self, audio_ms: float) -> bool:
         """Count a streaming event of the model; True about once in a second's worth: time to look at the budget."""
@@ -170,8 +193,10 @@ class Meter:
 
     @property
     def cost_usd(self) -> float | None:
-        """The cost so far; None for a model without a price."""
-        return None if self.price is None else round(self.tokens_so_far.cost_usd(self.price), 6)
+        """The cost so far, but for unpriced transcription; None for a model without a price."""
+        if self.price is None:
+            return None
+        return round(self.tokens_so_far.cost_usd(self.price) + self.transcription_usd, 6)
 
     def usage(self) -> dict[str, object]:
         """The receipt's figures."""
@@ -182,8 +207,24 @@ class Meter:
             "bytes_out": self.bytes_out,
             "tokens": asdict(self.tokens_so_far),
             "cost_usd": self.cost_usd,
+            "cost_excludes_transcription": self.has_unpriced_transcription,
             "refused_events": self.refused_events,
         }
+
+
+def _transcription_cost_usd(usage: Mapping[str, Any], price: TranscriptionPrice) -> float | None:
+    """What one transcription cost (protocol reference §3.8); None if it was counted in another unit than its price."""
+    match usage:
+        case {"type": "duration", "seconds": int(seconds) | float(seconds)} if price.minute is not None:
+            return seconds / 60 * price.minute if 0 <= seconds < _MAX_SECONDS else None
+        case {"type": "tokens"} if (
+            price.text_in is not None and price.audio_in is not None and price.text_out is not None
+        ):
+            text = min(_count(_mapping(usage.get("input_token_details")), "text_tokens"), _count(usage, "input_tokens"))
+            audio = _count(usage, "input_tokens") - text  # what is not said to be text is taken for the dearer
+            dollars = text * price.text_in + audio * price.audio_in
+            return (dollars + _count(usage, "output_tokens") * price.text_out) / 1_000_000
+    return None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -1,41 +1,19 @@
 """Channels on picows: frames are parsed and masked in C, and come by callback, without a task or a queue.
 
-aiohttp answers HTTP on the browser's side; after its 101 the connection is handed over, and aiohttp only learns when it
-is gone. picows checks frame headers (masks, opcodes, lengths); what it leaves to its user is done here: the order and
-size of fragments, reserved bits, UTF-8, and silence after a close frame. Its own goodbyes, pongs and pings are not
-used, so that a session can still say why it ends.
+picows checks frame headers (masks, opcodes, lengths); what it leaves to its user is done here: the order and size of
+fragments, reserved bits, UTF-8, and silence after a close frame. Its own goodbyes, pongs and pings are not used, so
+that a session can still say why it ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
-import hashlib
-import logging
-import ssl
-import sys
-from collections.abc import Callable, Mapping
-from http import HTTPStatus
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, NoReturn, cast
-from urllib.parse import urlsplit
+from typing import Final, cast
 
-from aiohttp import hdrs, web
-from multidict import CIMultiDict
-from picows import (
-    WSAutoPingStrategy,
-    WSCloseCode,
-    WSFrame,
-    WSHandshakeError,
-    WSListener,
-    WSMsgType,
-    WSProtocolError,
-    WSTransport,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-)
-from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented: tests/relay/test_picows_channel.py
+from aiohttp import web
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from relay.channel import (
     CLOSE_SECONDS,
@@ -44,30 +22,22 @@ from relay.channel import (
     MAX_UNWRITTEN_BYTES,
     ChannelEnd,
     How,
-    NotConnected,
-    OpenChannel,
     ignore,
     is_utf8,
     sendable_code,
 )
+from relay.picows_connection import Connection
+from relay.picows_masks import choose_next_mask
 from service_kit.errors import close_reason
 
 MESSAGE_SECONDS: Final = 10.0
 """A message in pieces must be complete this long after its first."""
-_READ_BUFFER_BYTES: Final = 8_192
-"""Where the buffer starts that a connection reads into; picows doubles it when it fills up."""
 _HEADER_ROOM: Final = 14
 _MAX_PLAIN_SEND_BYTES: Final = 8_192
 _PROTOCOL_ERROR: Final = 1002
 _UNSUPPORTED_DATA: Final = 1003
 _INVALID_TEXT: Final = 1007
 _TOO_BIG: Final = 1009
-_WEBSOCKET_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_HANDSHAKE: Final = (
-    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-"""An upgrade for picows' parser, which begins with one; aiohttp has answered the real one."""
 # Looking up an enum's member costs more than comparing it.
 _TEXT: Final = WSMsgType.TEXT
 _CONTINUATION: Final = WSMsgType.CONTINUATION
@@ -87,7 +57,9 @@ class PicowsChannel(WSListener):
         self._request = request
         self._loop = asyncio.get_running_loop()
         self._picows: WSTransport | None = None
+        self._is_client = request is None
         self._transport: asyncio.Transport
+        self.unparsed = 0
         self._message: bytearray | None = None
         self._message_timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
@@ -97,6 +69,7 @@ class PicowsChannel(WSListener):
         self._is_closing = False
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self.on_frame: Callable[[bytes], None] = ignore
+        self.on_control: Callable[[], None] = ignore
         self.on_congestion: Callable[[bool], None] = ignore
         self.ended: asyncio.Future[ChannelEnd] = self._loop.create_future()
 
@@ -119,12 +92,12 @@ class PicowsChannel(WSListener):
         if transport is None or transport.is_closing():
             self.on_lost()
             return
-        protocol = _Protocol(self, self._max_message_bytes, http=http)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        protocol.feed_data(_HANDSHAKE)
+        connection = Connection(self, self._max_message_bytes, http=http)
+        connection.take_over(transport)
+        read_already = _ReadAlready()
         # Not our own set_parser, which looks for unmasked frames: picows does.
-        web.RequestHandler.set_parser(http, protocol)
+        web.RequestHandler.set_parser(http, read_already)  # type: ignore[arg-type] # asks for no more than that
+        connection.feed_data(read_already.take())
         http.keep_alive(False)
 
     async def __aexit__(
@@ -136,19 +109,25 @@ class PicowsChannel(WSListener):
         # Nobody may be left to look at it, and an unseen exception would be logged.
         if self.ended.done() and not self.ended.cancelled():
             self.ended.exception()
-        self.on_frame = self.on_congestion = ignore
+        self.on_frame = self.on_control = self.on_congestion = ignore
         self._picows = None  # its buffers hold what was last said
 
     def send(self, frame: bytes) -> None:
         """Write one text message; silently nothing once the channel is gone."""
         if self._picows is None:
             return
+        self._mask()
         if len(frame) <= _MAX_PLAIN_SEND_BYTES:
             self._picows.send(_TEXT, frame)
         else:
             # picows 2.3.1 gives a server's larger messages to the transport with a header that its next send
             # overwrites, and uvloop has not written it yet. What is sent this way is copied, header and all.
             self._picows.send_reuse_external_bytearray(_TEXT, bytearray(_HEADER_ROOM) + frame, _HEADER_ROOM)
+
+    def _mask(self) -> None:
+        """Belongs before each frame that is sent: those of a client are masked."""
+        if self._is_client:
+            choose_next_mask()
 
     def pause(self) -> None:
         """Stop reading; what was read already, at most a buffer of picows, still comes."""
@@ -170,6 +149,7 @@ class PicowsChannel(WSListener):
         self.on_frame = ignore
         if not self._is_closing:
             self._is_closing = True
+            self._mask()
             self._picows.send_close(cast("WSCloseCode", sendable_code(code)), close_reason(reason))
             self.resume()  # or the answer would not be seen
             if self._is_deaf:
@@ -213,10 +193,11 @@ class PicowsChannel(WSListener):
     # What picows tells.
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """The handshake is done."""
+        """The handshake is done, or picows starts anew on the same connection."""
+        if self._picows is None:
+            self._transport = transport.underlying_transport
+            self._transport.set_write_buffer_limits(high=MAX_UNWRITTEN_BYTES, low=DRAINED_BYTES)
         self._picows = transport
-        self._transport = transport.underlying_transport
-        self._transport.set_write_buffer_limits(high=MAX_UNWRITTEN_BYTES, low=DRAINED_BYTES)
 
     def pause_writing(self) -> None:
         """More is waiting to be written than the bound."""
@@ -228,6 +209,7 @@ class PicowsChannel(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came; its payload is there only until this returns."""
+        self.unparsed = frame.tail_size
         if self._is_deaf:
             return
         kind = frame.msg_type
@@ -238,12 +220,16 @@ class PicowsChannel(WSListener):
         elif kind is _TEXT or kind is _CONTINUATION:
             self._assemble(frame)
         elif kind is _PING:
+            self.on_control()
             # Pongs for one who does not read would pile up.
             if self._transport.get_write_buffer_size() <= MAX_UNWRITTEN_BYTES:
+                self._mask()
                 transport.send_pong(frame.get_payload_as_bytes())
         elif kind is _CLOSE:
             self.on_close(int.from_bytes(frame.get_payload_as_bytes()[:2]) if frame.payload_size else None)
-        elif kind is not _PONG:
+        elif kind is _PONG:
+            self.on_control()
+        else:
             self.on_violation(_UNSUPPORTED_DATA)
 
     def on_data(self) -> bool:
@@ -312,6 +298,7 @@ class PicowsChannel(WSListener):
     def _ping(self) -> None:
         if self._picows is not None:
             self._was_heard = False
+            self._mask()
             self._picows.send_ping(b"")
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS / 2, self._expect_pong)
 
@@ -323,188 +310,26 @@ class PicowsChannel(WSListener):
             self._end(ChannelEnd(How.VANISHED))
 
 
-def _may_be_sent(code: int) -> bool:
-    """Whether a close frame may carry this code (RFC 6455 §7.4)."""
-    return code in range(1000, 1004) or code in range(1007, 1015) or code in range(3000, 5000)
+class _ReadAlready:
+    """In place of a parser for aiohttp: it is given what aiohttp has read beyond the request, and never more."""
 
-
-class _RaisingLog(logging.LoggerAdapter[logging.Logger]):
-    """A log for picows that keeps nothing, since its lines quote what was said, and raises what picows reports.
-
-    It reports a violation before it answers with a close frame and hangs up; raising leaves both to us.
-    """
-
-    def error(self, msg: object, *args: object, **options: Any) -> NoReturn:
-        """Raise the exception that picows is handling."""
-        raise sys.exception() or RuntimeError("picows failed")
-
-    exception = error
-
-
-_LOG: Final = _RaisingLog(logging.getLogger("picows"))
-_LOG.setLevel(logging.CRITICAL + 1)
-
-
-class _Protocol(WSProtocol):  # type: ignore[misc] # see the import
-    """picows' connection, telling its channel what goes wrong, and aiohttp, if it was its before, when it is gone."""
-
-    def __init__(
-        self,
-        channel: PicowsChannel,
-        max_message_bytes: int,
-        *,
-        host: str | None = None,
-        resource: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        http: web.RequestHandler | None = None,
-    ) -> None:
-        self._channel = channel
-        self._http = http
-        is_client = host is not None
-        super().__init__(
-            host,
-            resource,
-            is_client,
-            (lambda: channel) if is_client else (lambda _: WSUpgradeResponseWithListener(_answered(), channel)),
-            _LOG,
-            True,  # disconnect_on_exception
-            None,  # websocket_handshake_timeout: who dials has a deadline for all of it
-            False,  # enable_auto_ping
-            0,  # auto_ping_idle_timeout
-            0,  # auto_ping_reply_timeout
-            WSAutoPingStrategy.PING_WHEN_IDLE,
-            False,  # enable_auto_pong
-            max_message_bytes,
-            headers,
-            _READ_BUFFER_BYTES,
-        )
-
-    def buffer_updated(self, size: int) -> None:
-        """Bytes came. Those not given to picows are overwritten by the next."""
-        channel = self._channel
-        if not channel.on_data():
-            return
-        try:
-            super().buffer_updated(size)
-        except WSProtocolError as problem:
-            goodbye = self.transport.close_handshake
-            if goodbye is not None and goodbye.recv is not None:
-                # picows looks one frame ahead: what is wrong came after a close frame, which it thus did not tell.
-                channel.on_close(int(goodbye.recv.code) or None)
-            else:
-                channel.on_violation(int(problem.code))
-        except Exception as error:  # noqa: BLE001 - ends this channel, and nothing else
-            channel.on_failure(error)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone."""
-        super().connection_lost(error)
-        self._channel.on_lost()
-        if self._http is not None:
-            self._http.connection_lost(error)
-            self._http = None
-
-    def abort(self) -> None:
-        """Cut the connection, if there is one."""
-        if self.transport is not None:
-            self.transport.disconnect(graceful=False)
+    def __init__(self) -> None:
+        self._data = b""
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Take bytes that somebody else has read; what aiohttp calls of a parser."""
-        left = memoryview(data)
-        while left:
-            buffer = self.get_buffer(-1)
-            size = min(len(buffer), len(left))
-            buffer[:size] = left[:size]
-            self.buffer_updated(size)
-            left = left[size:]
+        """Take bytes; not the end."""
+        self._data += data
         return False, b""
 
     def feed_eof(self) -> None:
-        """Do nothing: aiohttp calls it in its connection_lost, which is called by ours."""
+        """Do nothing: aiohttp calls it when it learns that the connection is gone."""
+
+    def take(self) -> bytes:
+        """Hand them out, and keep nothing."""
+        data, self._data = self._data, b""
+        return data
 
 
-class _Answered(WSUpgradeResponse):
-    """A response that aiohttp has sent."""
-
-    def to_bytes(self) -> bytearray:
-        """Nothing to write."""
-        return bytearray()
-
-
-def _answered() -> WSUpgradeResponse:
-    response = _Answered()
-    response.version, response.status, response.headers = b"HTTP/1.1", HTTPStatus.SWITCHING_PROTOCOLS, CIMultiDict()
-    response.body = None
-    return response
-
-
-class PicowsWebSockets:
-    """Channels of both sides on picows, with one TLS context for all that is dialled."""
-
-    def __init__(self, user_agent: str) -> None:
-        self._user_agent = user_agent
-        self._tls = ssl.create_default_context()
-
-    async def accept(
-        self, request: web.Request, *, subprotocol: str | None, max_message_bytes: int
-    ) -> tuple[web.StreamResponse, OpenChannel]:
-        """Answer an admitted upgrade: the response, and the client's end. Raises ConnectionError when it is gone."""
-        key = request.headers[hdrs.SEC_WEBSOCKET_KEY].strip().encode()
-        headers = {
-            hdrs.UPGRADE: "websocket",
-            hdrs.CONNECTION: "upgrade",
-            hdrs.SEC_WEBSOCKET_ACCEPT: base64.b64encode(
-                hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest()
-            ).decode(),
-        }
-        if subprotocol:
-            headers[hdrs.SEC_WEBSOCKET_PROTOCOL] = subprotocol
-        response = web.StreamResponse(status=101, headers=headers)
-        response.force_close()
-        await response.prepare(request)
-        if request.transport is None:
-            raise ConnectionResetError
-        return response, PicowsChannel(max_message_bytes, request)
-
-    async def connect(
-        self, url: str, headers: Mapping[str, str], on_frame: Callable[[bytes], None], *, max_message_bytes: int
-    ) -> OpenChannel:
-        """Dial once, without redirects or proxies; ``on_frame`` gets the frames from the first. Raises NotConnected."""
-        parts = urlsplit(url)
-        is_secure = parts.scheme == "wss"
-        channel = PicowsChannel(max_message_bytes)
-        channel.on_frame = on_frame
-        # Not picows.ws_connect: it makes protocols of its own class.
-        protocol = _Protocol(
-            channel,
-            max_message_bytes,
-            host=parts.netloc.rpartition("@")[2],
-            resource=f"{parts.path}?{parts.query}",
-            headers={"User-Agent": self._user_agent, **headers},
-        )
-        with contextlib.ExitStack() as unless_connected:
-            unless_connected.callback(protocol.abort)
-            try:
-                await asyncio.get_running_loop().create_connection(
-                    lambda: protocol,
-                    parts.hostname or "",
-                    parts.port or (443 if is_secure else 80),
-                    ssl=self._tls if is_secure else None,
-                )
-                await protocol.wait_until_handshake_complete()
-            except WSHandshakeError as error:
-                raise _not_connected(error) from error
-            except OSError as error:
-                raise NotConnected(type(error).__name__) from error
-            if not channel.is_connected:
-                raise NotConnected("connection lost")
-            unless_connected.pop_all()
-        return channel
-
-
-def _not_connected(error: WSHandshakeError) -> NotConnected:
-    """What a server answered instead of taking the upgrade; of what is no HTTP there is no response."""
-    if error.response is None:
-        return NotConnected(type(error).__name__)
-    return NotConnected(type(error).__name__, error.response.status, error.response.headers.get(hdrs.RETRY_AFTER, ""))
+def _may_be_sent(code: int) -> bool:
+    """Whether a close frame may carry this code (RFC 6455 §7.4)."""
+    return code in range(1000, 1004) or code in range(1007, 1015) or code in range(3000, 5000)

@@ -15,10 +15,10 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from relay.conversation import MAX_OUT_OF_BAND_RESPONSES, Conversation
-from relay.events import MAX_EVENT_ID_CHARS, InvalidAudio, audio_bytes
+from relay.events import MAX_EVENT_ID_CHARS, InvalidAudio, audio_bytes, is_embedded_image
 from service_kit.errors import Refusal
 from service_kit.profiles import CLIENT_EVENTS
-from service_kit.session_fields import InvalidField, is_open, known_leaves, rebuild, unflatten
+from service_kit.session_fields import FIELDS, InvalidField, is_open, known_leaves, rebuild, unflatten
 from service_kit.session_token import Limits, Lock
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID_CHARS)]
@@ -120,9 +120,14 @@ class _InputAudio(_Part, tag_field="type", tag="input_audio"):
     transcript: str | UnsetType | None = UNSET
 
 
+class _InputImage(_Part, tag_field="type", tag="input_image"):
+    image_url: str
+    detail: Literal["auto", "low", "high"] | UnsetType = UNSET
+
+
 class _UserMessage(_Part, tag_field="type", tag="message"):
     role: Literal["user"]
-    content: list[_InputText | _InputAudio]
+    content: list[_InputText | _InputAudio | _InputImage]
     id: _Id | UnsetType = UNSET
 
 
@@ -187,7 +192,7 @@ def _judge(event: dict[str, Any], lock: Lock, limits: Limits, conversation: Conv
             return Forward(rebuilt, _audio(audio, conversation, "audio"))
         case _CreateItem(item=item):
             answered: set[str] = set()
-            rebuilt["item"], heard = _item(item, conversation, "item", answered)
+            rebuilt["item"], heard = _item(item, lock, conversation, "item", answered)
             conversation.open_calls -= answered
             return Forward(rebuilt, heard)
         case _CreateResponse(response=dict(response)):
@@ -232,7 +237,10 @@ def _response(
     response: dict[str, Any], lock: Lock, limits: Limits, conversation: Conversation
 ) -> tuple[dict[str, Any], int]:
     own = {key: value for key, value in response.items() if key in _RESPONSE_FIELDS}
-    leaves, unknown = known_leaves({key: value for key, value in response.items() if key not in _RESPONSE_FIELDS})
+    known, unknown = known_leaves({key: value for key, value in response.items() if key not in _RESPONSE_FIELDS})
+    # The service refuses a response with fields that only a session has.
+    leaves = {path: value for path, value in known.items() if FIELDS[path].response}
+    unknown += known.keys() - leaves.keys()
     shaped = _shape(own, _Response, "response.")
     rebuilt: dict[str, Any] = msgspec.to_builtins(shaped)
     rebuilt |= unflatten(_open_leaves(leaves, unknown, lock, limits, "response"))
@@ -243,7 +251,9 @@ def _response(
     if shaped.input is not UNSET:
         rebuilt["input"] = []
         for index, item in enumerate(shaped.input):
-            item_rebuilt, item_heard = _item(item, conversation, f"response.input[{index}]", answered, may_refer=True)
+            item_rebuilt, item_heard = _item(
+                item, lock, conversation, f"response.input[{index}]", answered, may_refer=True
+            )
             rebuilt["input"].append(item_rebuilt)
             heard += item_heard
     if shaped.conversation == "none" and conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
@@ -253,7 +263,13 @@ def _response(
 
 
 def _item(
-    item: dict[str, Any], conversation: Conversation, path: str, answered: set[str], *, may_refer: bool = False
+    item: dict[str, Any],
+    lock: Lock,
+    conversation: Conversation,
+    path: str,
+    answered: set[str],
+    *,
+    may_refer: bool = False,
 ) -> tuple[dict[str, Any], int]:
     """An item a browser may add, rebuilt, and the audio bytes in it.
 
@@ -265,9 +281,8 @@ def _item(
                 raise Refusal("event_not_allowed", param=f"{path}.role")
             message = _shape(item, _UserMessage, f"{path}.")
             heard = sum(
-                _audio(part.audio, conversation, f"{path}.content")
-                for part in message.content
-                if isinstance(part, _InputAudio)
+                _part(part, lock, conversation, f"{path}.content[{index}]")
+                for index, part in enumerate(message.content)
             )
             return msgspec.to_builtins(message), heard
         case "function_call_output":
@@ -279,6 +294,19 @@ def _item(
         case "item_reference" if may_refer:
             return msgspec.to_builtins(_shape(item, _ItemReference, f"{path}.")), 0
     raise Refusal("event_not_allowed", param=f"{path}.type")
+
+
+def _part(part: _Part, lock: Lock, conversation: Conversation, path: str) -> int:
+    """Check one part of a message; the audio bytes in it."""
+    if part.__struct_config__.tag not in lock.client_content:
+        raise Refusal("event_not_allowed", param=f"{path}.type")
+    match part:
+        case _InputAudio(audio=audio):
+            return _audio(audio, conversation, f"{path}.audio")
+        case _InputImage(image_url=url) if not is_embedded_image(url):
+            # An address would make the service fetch what the client names.
+            raise Refusal("invalid_event", param=f"{path}.image_url")
+    return 0
 
 
 def _audio(audio: str, conversation: Conversation, path: str) -> int:

@@ -32,7 +32,7 @@ from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.errors import Ending, Refusal
 from service_kit.log import where
-from service_kit.prices import PRICES
+from service_kit.prices import PriceList
 from service_kit.quotas import Quotas, Usage
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Identity, Revocations, Why
@@ -46,7 +46,7 @@ _ENDING: Final = {
     Why.BLOCKED: (Ending.REVOKED, "blocked"),
 }
 _REVOKED_BEFORE_LIVE: Final = {Why.REVOKED: "token_revoked", Why.REPLAYED: "token_revoked", Why.BLOCKED: "blocked"}
-_AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "config_sha256"})
+_AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "cost_excludes_transcription", "config_sha256"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Relay:
     quotas: Quotas
     live: LiveSessions
     pseudonyms: Pseudonyms
+    prices: PriceList
 
 
 async def run_session(request: web.Request, ticket: Ticket, relay: Relay, address: str) -> web.StreamResponse:
@@ -124,7 +125,7 @@ class Session:
         self._claims = claims
         self._id = session_id
         self._loop = asyncio.get_running_loop()
-        self._meter = Meter(PRICES.get(claims.lock.model))
+        self._meter = Meter(relay.prices.of_responses(claims.lock.session), relay.prices.transcription)
         self._over: asyncio.Future[Over] = self._loop.create_future()
         self._wire: Wire | None = None
         self._provider: str | None = None  # who has the session; nobody until a model greets
@@ -242,7 +243,7 @@ class Session:
         greeted = await unless(self._over, model_end.enter_async_context(dialling))
         model, self._provider = greeted.model, greeted.provider
         model.ended.add_done_callback(self._model_ended)
-        locking = confirm_lock(model, self._claims.lock, greeted.session, greeted.events)
+        locking = confirm_lock(model, self._claims.lock, greeted.session, greeted.events, greeted.deployments)
         try:
             session = await unless(self._over, locking)
         except NotLocked as problem:
@@ -260,7 +261,7 @@ class Session:
         try:
             if not self._over.done():
                 self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
-                wire.connect(model, session, greeted.events, self._started_event(ends_at))
+                wire.connect(model, session, greeted.events, greeted.deployments, self._started_event(ends_at))
             await self._over
             wire.cancel_responses()
         finally:

@@ -10,7 +10,7 @@ from service_kit.profiles import Profiles
 from service_kit.settings import ServiceSettings, read_secret, variable_of
 from service_kit.upstreams import AZURE_KEY, OPENAI_KEY, UpstreamSettings
 
-WebSocketLibrary = Literal["aiohttp", "picows"]
+WebSocketLibrary = Literal["picows", "aiohttp"]
 
 
 class RelaySettings(ServiceSettings):
@@ -19,7 +19,7 @@ class RelaySettings(ServiceSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8081
     azure_openai_api_key: SecretStr | None = None
     openai_api_key: SecretStr | None = None
-    websockets: WebSocketLibrary = "aiohttp"
+    websockets: WebSocketLibrary = "picows"
     replay_ends_session: bool = False
     max_sessions: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000

@@ -11,13 +11,13 @@ from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from relay.channel import Channel, NotConnected, WebSockets
-from relay.failover import Refused
+from relay.deployments import Deployments
+from relay.failover import BUSY_RETRY_AFTER_SECONDS, Refused
 from service_kit.session_token import Lock
 from service_kit.upstreams import UpstreamSettings
 
 MAX_MODEL_MESSAGE_BYTES: Final = 22 * 1024 * 1024
 _NORMAL: Final = 1000
-_BUSY_RETRY_AFTER_SECONDS: Final = 5.0
 _MAX_RETRY_AFTER_SECONDS: Final = 300.0
 
 
@@ -44,6 +44,10 @@ class Upstream:
     def has(self, model: str) -> bool:
         """Whether it has a deployment of this model."""
         return self._settings.deployment(model) is not None
+
+    def deployments(self) -> Deployments:
+        """How it calls the models of a new session."""
+        return Deployments(self._settings.models or {})
 
     @contextlib.asynccontextmanager
     async def dial(
@@ -85,4 +89,4 @@ def _retry_after(text: str) -> float:
     """A Retry-After header in seconds, within reason; dates are not read."""
     if text.isascii() and text.isdigit():
         return min(float(text[:6]), _MAX_RETRY_AFTER_SECONDS)
-    return _BUSY_RETRY_AFTER_SECONDS
+    return BUSY_RETRY_AFTER_SECONDS

@@ -14,6 +14,7 @@ from typing import Final
 from structlog.typing import FilteringBoundLogger
 
 from relay.channel import Channel
+from relay.deployments import Deployments
 from relay.failover import DIALS_SECONDS, Refused, patience, refusal
 from relay.interruption import Interrupted, unless
 from relay.locking import greeting
@@ -34,12 +35,14 @@ class Greeted:
         provider: the name told to clients.
         session: the session as it is, before the lock.
         events: what it sends from now on, until its ``on_frame`` is replaced.
+        deployments: how it calls models.
     """
 
     model: Channel
     provider: str
     session: Session
     events: asyncio.Queue[bytes]
+    deployments: Deployments
 
 
 class Upstreams:
@@ -97,7 +100,7 @@ async def _greeted(
             raise Refused("no answer in time") from error
         except Interrupted as error:
             raise Refused("closed before session.created") from error
-        return Greeted(model, upstream.provider, session, events), connection.pop_all()
+        return Greeted(model, upstream.provider, session, events, upstream.deployments()), connection.pop_all()
 
 
 def _tell(log: FilteringBoundLogger, upstream: Upstream, reason: Refused) -> None:

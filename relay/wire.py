@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import structlog
 
-from relay.channel import Channel
+from relay.channel import Channel, ignore
 from relay.conversation import Conversation
+from relay.deployments import Deployments
 from relay.events import (
     canonical_append,
     decode_browser_event,
@@ -42,6 +43,8 @@ End = Callable[..., None]
 class Wire:
     """Carries frames between browser and model once :meth:`connect` was called; before, the browser's frames wait.
 
+    ``end`` ends the session; in the same step it calls :meth:`disconnect`, so that nothing passes after an ending.
+
     Attributes:
         last_activity: the event loop's time of the last accepted browser event or model event.
     """
@@ -63,21 +66,30 @@ class Wire:
         self._owes_session = False
         self._saw_garbage = False
         self._conversation = Conversation({})
+        self._deployments = Deployments({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
         self.last_activity = self._loop.time()
         self._messages = message_bucket(claims.limits, self.last_activity)
         self._audio = audio_bucket(claims.limits, self.last_activity)
         browser.on_frame = self._keep_early
+        browser.on_control = self._count_control
 
     def connect(
-        self, model: Channel, session: dict[str, Any], waiting: asyncio.Queue[bytes], started: dict[str, Any]
+        self,
+        model: Channel,
+        session: dict[str, Any],
+        waiting: asyncio.Queue[bytes],
+        deployments: Deployments,
+        started: dict[str, Any],
     ) -> None:
         """The lock is confirmed with ``session``: show it to the browser, then let frames through, early ones first.
 
-        ``waiting`` holds what the model sent since; ``started`` is our own event for clients that listen to those.
+        ``waiting`` holds what the model sent since, and ``deployments`` how it calls models; ``started`` is our own
+        event for clients that listen to those.
         """
         self._model = model
+        self._deployments = deployments
         self._is_connected = True
         self._conversation = Conversation(session)
         self.last_activity = self._loop.time()
@@ -105,7 +117,7 @@ class Wire:
             timer.cancel()
         self._stalls.clear()
         for channel in filter(None, (self._browser, self._model)):
-            channel.on_frame = channel.on_congestion = _drop
+            channel.on_frame = channel.on_control = channel.on_congestion = ignore
 
     def tell(self, event: dict[str, Any]) -> None:
         """Send the browser one of our own events, if it asked for them."""
@@ -126,16 +138,16 @@ class Wire:
         self._meter.bytes_out += len(frame)
         self._browser.send(frame)
 
-    def _stop(self, ending: Ending, told: Refusal | None = None) -> None:
-        """End the session, and let nothing through until its coroutine learns of it."""
-        self.disconnect()
-        self._end(ending, told)
-
     def _keep_early(self, frame: bytes) -> None:
         self._early.append(frame)
         self._early_bytes += len(frame) + _EARLY_FRAME_BYTES
         if self._early_bytes >= MAX_EARLY_BYTES:
             self._browser.pause()
+
+    def _count_control(self) -> None:
+        """A ping or a pong costs us as much as a message, and is no activity: a flood of them ends the session too."""
+        if not self._messages.take(1, self._loop.time()):
+            self._too_fast()
 
     def _from_browser(self, frame: bytes) -> None:
         model = self._model
@@ -164,7 +176,7 @@ class Wire:
             )
         except Refusal as refusal:
             if refusal.code == "invalid_frame":
-                self._stop(Ending.PROTOCOL_ERROR, refusal)
+                self._end(Ending.PROTOCOL_ERROR, refusal)
             else:
                 self._refused(refusal)
             return
@@ -172,11 +184,14 @@ class Wire:
         if isinstance(verdict, ShowSession):
             self._show_session()
             return
-        if verdict.event["type"] == "response.create" and meter.over_budget(self._claims.limits):
-            self._stop(Ending.BUDGET)
+        event = verdict.event
+        if event["type"] == "session.update":
+            event["session"] = self._deployments.to_service(event["session"])
+        if event["type"] == "response.create" and meter.over_budget(self._claims.limits):
+            self._end(Ending.BUDGET)
             return
         if self._may_hear(verdict.audio_bytes, now):
-            model.send(encode(verdict.event))
+            model.send(encode(event))
 
     def _may_hear(self, audio_bytes: int, now: float) -> bool:
         """Count audio of the browser; False, and the session ends, if it is too fast or too much."""
@@ -186,18 +201,18 @@ class Wire:
             return False
         self._meter.audio_in_ms += milliseconds
         if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
-            self._stop(Ending.BUDGET)
+            self._end(Ending.BUDGET)
             return False
         return True
 
     def _too_fast(self) -> None:
-        self._stop(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
+        self._end(Ending.POLICY, Refusal("rate_limited", retry_after=RATE_RETRY_AFTER_SECONDS))
 
     def _refused(self, refusal: Refusal) -> None:
         self.refuse(refusal)
         structlog.get_logger().info("event.refused", code=refusal.code, param=_loggable(refusal))
         if self._meter.refused(self._loop.time(), self._claims.limits):
-            self._stop(Ending.POLICY, Refusal("policy_violation"))
+            self._end(Ending.POLICY, Refusal("policy_violation"))
 
     def _show_session(self) -> None:
         """Answer with the session as it is; to a browser that does not keep up once, when it does again.
@@ -238,13 +253,15 @@ class Wire:
             self._browser.send(frame)
             milliseconds = spoken / self._conversation.output_format.bytes_per_millisecond
             if self._meter.delivered(milliseconds) and self._meter.over_budget(self._claims.limits):
-                self._stop(Ending.BUDGET)
+                self._end(Ending.BUDGET)
             return
         try:
             event = decode_model_event(frame)
             if event is not None:
+                if event["type"] == "session.updated" and isinstance(event.get("session"), dict):
+                    event["session"] = self._deployments.from_service(event["session"])
                 self._conversation.observe(event)
-                self._meter.observe(event)
+                self._meter.observe(event, self._conversation.transcription_model)
                 shown = show_to_browser(event, self._claims.lock)
                 if shown is not None:
                     self._send(shown)
@@ -256,7 +273,7 @@ class Wire:
                 structlog.get_logger().warning("upstream.failed", error="not an event")
             return
         if self._meter.over_budget(self._claims.limits):
-            self._stop(Ending.BUDGET)
+            self._end(Ending.BUDGET)
 
     def _browser_congested(self, congested: bool) -> None:
         """The browser does not keep up: hold the model back, for ten seconds at most."""
@@ -276,13 +293,9 @@ class Wire:
             timer.cancel()
         if congested:
             source.pause()
-            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._stop, ending)
+            self._stalls[ending] = self._loop.call_later(STALL_SECONDS, self._end, ending)
         else:
             source.resume()
-
-
-def _drop(_: object) -> None:
-    return
 
 
 def _loggable(refusal: Refusal) -> str | None:

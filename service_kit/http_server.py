@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from service_kit.errors import Refusal
 from service_kit.masked_frames import MaskedFrames
 from service_kit.settings import fail
-from service_kit.web import CODE_BY_STATUS, new_request_id, refusal_response
+from service_kit.web import CODE_BY_STATUS, new_request_id, refusal_response, refuse_expectation
 
 HEADER_SECONDS: Final = 5.0
 KEEPALIVE_SECONDS: Final = 75.0
@@ -23,6 +23,9 @@ MAX_HEADERS: Final = 64
 MAX_SILENT_CONNECTIONS: Final = 1_000
 """Connections that have not sent a complete request yet; one more is closed at once."""
 SHUTDOWN_SECONDS: Final = 2.0
+
+
+_AnyHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class _Connection(web.RequestHandler):
@@ -91,12 +94,26 @@ class _Server(web.Server):
     """
 
     def __init__(self, server: web.Server, **options: Any) -> None:
-        super().__init__(server.request_handler, request_factory=server.request_factory, **options)
+        super().__init__(_with_our_refusal(server.request_handler), request_factory=server.request_factory, **options)
         self._options = options
         self.silent: set[_Connection] = set()
 
     def __call__(self) -> _Connection:
         return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
+
+
+def _with_our_refusal(handler: _AnyHandler) -> _AnyHandler:
+    """``handler``, with our answer for the one refusal that aiohttp gives before our middlewares."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPExpectationFailed:
+            if isinstance(request.protocol, _Connection):
+                request.protocol.headers_complete()
+            return refuse_expectation(request)
+
+    return handle
 
 
 class _Runner(web.AppRunner):

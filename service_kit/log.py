@@ -30,6 +30,7 @@ ALLOWED_KEYS: Final = frozenset(
         "close_code",
         "code",
         "config_sha256",
+        "cost_excludes_transcription",
         "cost_usd",
         "duration_seconds",
         "ended_at",
@@ -70,6 +71,8 @@ ALLOWED_KEYS: Final = frozenset(
 
 
 _FIELD_NAME: Final = re.compile(r"[\w.\[\]-]*", re.ASCII)
+_ORIGIN: Final = re.compile(r"(null|[a-z][a-z0-9+.-]*://[\w.:\[\]-]+)?", re.ASCII)
+"""As browsers write it (RFC 6454 §6.2): no path, query or credentials."""
 
 
 def where(error: BaseException) -> str:
@@ -82,6 +85,8 @@ def _keep_allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) 
     kept = {key: _cut(value) for key, value in fields.items() if key in ALLOWED_KEYS}
     if not _FIELD_NAME.fullmatch(str(kept.get("param") or "")):
         kept["param"] = "(no name of a field)"  # an unknown key that the client made up can hold anything
+    if not _ORIGIN.fullmatch(str(kept.get("origin") or "")):
+        kept["origin"] = "(no origin)"  # and so can a header
     return kept
 
 

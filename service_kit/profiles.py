@@ -21,17 +21,19 @@ from pydantic import (
     model_validator,
 )
 
-from service_kit.prices import PRICES
+from service_kit.prices import PRICES, Price, PriceList, TranscriptionPrice
 from service_kit.session_fields import (
     FIELDS,
     OPENABLE,
+    TRANSCRIPTION,
     InvalidField,
     Session,
     check_session,
     is_open,
+    transcription_model,
 )
 from service_kit.session_token import MAX_TOKEN_SECONDS, Limits, Lock
-from service_kit.upstreams import UpstreamSettings
+from service_kit.upstreams import UpstreamSettings, any_has
 
 CLIENT_EVENTS: Final = frozenset(
     {
@@ -50,7 +52,11 @@ CLIENT_EVENTS: Final = frozenset(
 )
 """The complete GA list (realtime-protocol reference §3.2)."""
 
+CLIENT_CONTENT: Final = frozenset({"input_text", "input_audio", "input_image"})
+"""The parts that a user's message may have (realtime-protocol reference §3.4)."""
+
 ProfileName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=128)]
 CallerKind = Literal["anonymous", "oidc", "api_key"]
 
 
@@ -85,7 +91,7 @@ class ProfileLimits(_Strict):
 class Profile(_Strict):
     """One named session configuration."""
 
-    model: Annotated[str, Field(min_length=1, max_length=128)]
+    model: ModelName
     callers: tuple[CallerKind, ...] = ()
     roles: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
@@ -93,6 +99,7 @@ class Profile(_Strict):
     on_locked_field: Literal["narrow", "refuse"] = "narrow"
     hide: tuple[str, ...] = ("instructions", "tools", "tool_choice", "prompt", "tracing")
     client_events: tuple[str, ...] = tuple(sorted(CLIENT_EVENTS - {"output_audio_buffer.clear"}))
+    client_content: tuple[str, ...] = ("input_audio", "input_text")
     session: Session = {}
     limits: ProfileLimits = ProfileLimits()
 
@@ -127,6 +134,14 @@ class Profile(_Strict):
                 raise ValueError(f"'{event_type}' is not a client event")
         return types
 
+    @field_validator("client_content")
+    @classmethod
+    def _client_content_exists(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        for part_type in types:
+            if part_type not in CLIENT_CONTENT:
+                raise ValueError(f"'{part_type}' is not a part of a user's message")
+        return types
+
     @field_validator("session")
     @classmethod
     def _session_is_valid(cls, session: Session) -> Session:
@@ -136,12 +151,6 @@ class Profile(_Strict):
             return check_session(session)
         except InvalidField as error:
             raise ValueError(str(error)) from error
-
-    @model_validator(mode="after")
-    def _cost_can_be_counted(self) -> Profile:
-        if self.limits.max_cost_usd is not None and self.model not in PRICES:
-            raise ValueError(f"limits.max_cost_usd counts with a price, and there is no price for '{self.model}'")
-        return self
 
     def lock(self, session: Session | None = None) -> Lock:
         """The lock this profile gives; a trusted caller's checked ``session`` takes the place of the profile's own.
@@ -164,6 +173,7 @@ class Profile(_Strict):
             on_locked_field=self.on_locked_field,
             hide=frozenset(self.hide),
             client_events=frozenset(self.client_events),
+            client_content=frozenset(self.client_content),
         )
 
     def session_limits(self) -> Limits:
@@ -181,10 +191,30 @@ def _holds(session: Mapping[str, object], path: str) -> bool:
 
 
 class Profiles(_Strict):
-    """The whole file: profiles by name, and the upstreams in the order in which they are tried."""
+    """The whole file: profiles by name, the upstreams in the order in which they are tried, and prices by model."""
 
+    prices: dict[ModelName, Price] = {}
+    transcription_prices: dict[ModelName, TranscriptionPrice] = {}
     profiles: Annotated[dict[ProfileName, Profile], Field(min_length=1)]
     upstreams: Annotated[tuple[UpstreamSettings, ...], BeforeValidator(_tuple)] = ()
+
+    @field_validator("profiles")
+    @classmethod
+    def _costs_can_be_counted(cls, profiles: dict[str, Profile], info: ValidationInfo) -> dict[str, Profile]:
+        prices = _price_list(info.data.get("prices", {}), info.data.get("transcription_prices", {}))
+        uncounted = [
+            f"{name}: limits.max_cost_usd counts with a price, and there is {_missing_price(profile)}"
+            for name, profile in profiles.items()
+            if profile.limits.max_cost_usd is not None and not prices.can_count(profile.lock())
+        ]
+        if uncounted:
+            raise ValueError("; ".join(uncounted))
+        return profiles
+
+    @property
+    def price_list(self) -> PriceList:
+        """The shipped prices with this file's laid over them."""
+        return _price_list(self.prices, self.transcription_prices)
 
     @field_validator("upstreams")
     @classmethod
@@ -195,9 +225,23 @@ class Profiles(_Strict):
             raise ValueError("two upstreams have the same name")
         profiles: dict[str, Profile] = info.data.get("profiles", {})
         for name, profile in profiles.items() if upstreams else ():
-            if all(upstream.deployment(profile.model) is None for upstream in upstreams):
+            if not any_has(upstreams, profile.model):
                 raise ValueError(f"none has the model '{profile.model}' of the profile '{name}'")
         return upstreams
+
+
+def _price_list(prices: Mapping[str, Price], transcription_prices: Mapping[str, TranscriptionPrice]) -> PriceList:
+    return PriceList({**PRICES, **prices}, transcription_prices)
+
+
+def _missing_price(profile: Profile) -> str:
+    if profile.session.get("type") != "transcription":
+        return f"no price for '{profile.model}'; add it under [prices]"
+    model = transcription_model(profile.session)
+    return (
+        f"none for the transcription model '{model}' under [transcription_prices]"
+        f", or {TRANSCRIPTION} is open, so that a client could choose another"
+    )
 
 
 def parse_profiles(text: str) -> Profiles:

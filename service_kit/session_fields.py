@@ -141,38 +141,43 @@ class Field:
     """One leaf of the session object.
 
     ``client_type`` is narrower than ``type`` where a client could otherwise reach beyond the session;
-    None means that no profile can open the field.
+    None means that no profile can open the field. ``transcription`` and ``response`` say whether the field exists in a
+    transcription session (§5.2), and for a single response (§3.6).
     """
 
     path: str
     type: Any
     client_type: Any
     transcription: bool = False
+    response: bool = False
 
 
-def _open(path: str, type_: Any, *, transcription: bool = False) -> Field:
-    return Field(path, type_, type_, transcription)
+TRANSCRIPTION: Final = "audio.input.transcription"
+
+
+def _open(path: str, type_: Any, *, transcription: bool = False, response: bool = False) -> Field:
+    return Field(path, type_, type_, transcription, response)
 
 
 _FIELDS: Final = (
-    _open("output_modalities", _Modality),
-    _open("instructions", _Text),
+    _open("output_modalities", _Modality, response=True),
+    _open("instructions", _Text, response=True),
     _open("audio.input.format", AudioFormat, transcription=True),
-    _open("audio.input.transcription", Transcription | None, transcription=True),
+    _open(TRANSCRIPTION, Transcription | None, transcription=True),
     _open("audio.input.noise_reduction", NoiseReduction | None, transcription=True),
     _open("audio.input.turn_detection", ServerVad | SemanticVad | None, transcription=True),
-    _open("audio.output.format", AudioFormat),
-    _open("audio.output.voice", _Name | CustomVoice),
+    _open("audio.output.format", AudioFormat, response=True),
+    _open("audio.output.voice", _Name | CustomVoice, response=True),
     _open("audio.output.speed", Annotated[float, Meta(ge=0.25, le=1.5)]),
     # A client's MCP tool would make the service call a server of the client's choice.
-    Field("tools", list[dict[str, Any]], Annotated[list[FunctionTool], Meta(max_length=128)]),
-    Field("tool_choice", _ToolChoice, Literal["auto", "none", "required"] | FunctionChoice),
-    _open("parallel_tool_calls", bool),
-    _open("reasoning", Reasoning),
+    Field("tools", list[dict[str, Any]], Annotated[list[FunctionTool], Meta(max_length=128)], response=True),
+    Field("tool_choice", _ToolChoice, Literal["auto", "none", "required"] | FunctionChoice, response=True),
+    _open("parallel_tool_calls", bool, response=True),
+    _open("reasoning", Reasoning, response=True),
     _open("truncation", Literal["auto", "disabled"] | RetentionRatio),
-    _open("max_output_tokens", _MaxOutputTokens),
+    _open("max_output_tokens", _MaxOutputTokens, response=True),
     Field("tracing", Literal["auto"] | dict[str, Any] | None, None),
-    Field("prompt", dict[str, Any] | None, None),
+    Field("prompt", dict[str, Any] | None, None, response=True),
     Field("include", list[Literal["item.input_audio_transcription.logprobs"]] | None, None, transcription=True),
 )
 
@@ -261,6 +266,14 @@ def _model(value: object) -> str:
     except msgspec.ValidationError as error:
         raise InvalidField("model", str(error)) from error
     return model
+
+
+def transcription_model(session: Mapping[str, object]) -> str | None:
+    """The model that a session writes down its input with; None if it does not, or leaves the choice to the service."""
+    match session:
+        case {"audio": {"input": {"transcription": {"model": str(model)}}}}:
+            return model
+    return None
 
 
 def is_open(path: str, open_fields: Iterable[str]) -> bool:

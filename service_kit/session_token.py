@@ -71,6 +71,7 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The session the server decided on, and what of it a browser may still set or see.
 
     ``session`` is OpenAI's session object (``type`` and ``model`` included); ``open_fields`` are dotted paths in it.
+    ``client_events`` and ``client_content`` are the types of events and of message parts that a browser may send.
     """
 
     session: dict[str, object]
@@ -78,6 +79,7 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     on_locked_field: Literal["narrow", "refuse"]
     hide: frozenset[str]
     client_events: frozenset[str]
+    client_content: frozenset[str]
 
     @property
     def model(self) -> str:

@@ -6,6 +6,7 @@ The profiles file lists them; a file without any leaves it to ``AZURE_OPENAI_*``
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -109,6 +110,11 @@ def upstreams_of_environment(
         base_url = openai_base_url or OPENAI_BASE_URL
         upstreams.append(UpstreamSettings(name="openai", kind="openai", base_url=base_url, auth=f"secret:{OPENAI_KEY}"))
     return tuple(upstreams)
+
+
+def any_has(upstreams: Iterable[UpstreamSettings], model: str) -> bool:
+    """Whether a session with this model has a place to go; without a table of models an upstream may have any."""
+    return any(upstream.deployment(model) is not None for upstream in upstreams)
 
 
 def provider_names(upstreams: tuple[UpstreamSettings, ...]) -> str:

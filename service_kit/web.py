@@ -95,13 +95,19 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return refusal_response(Refusal("internal_error"), request_id)
 
 
+def refuse_expectation(request: web.BaseRequest) -> web.Response:
+    """The answer to an ``Expect`` that we do not know; aiohttp refuses it in its own words before any middleware."""
+    request[REQUEST_ID] = request_id = new_request_id()
+    message = "The Expect header asks for what is not done here. Leave it out, or send 100-continue."
+    return refusal_response(Refusal("invalid_request", message=message), request_id)
+
+
 def add_headers(*, hsts: bool) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
     """An ``on_response_prepare`` handler that sets the security and CORS headers and drops the version banner."""
 
     async def on_prepare(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.popall(hdrs.SERVER, None)
-        # aiohttp refuses an unknown Expect before any middleware has run.
-        response.headers["X-Request-Id"] = request.get(REQUEST_ID) or new_request_id()
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
         response.headers.update(request.get(_CORS_HEADERS, {}))
         for name, value in API_HEADERS.items():
             response.headers.setdefault(name, value)

@@ -1,7 +1,8 @@
 """The relay as ``python -m relay`` starts it, with a window into the process and with what a test wants altered.
 
 ``GET /tests/state`` tells what the process holds (:class:`tests.soak.measure.Held`). From the environment:
-``ALTERED_HEARTBEAT_SECONDS``, how long a connection may be silent; ``ALTERED_BUG=1``, where a typed message "break"
+``ALTERED_HEARTBEAT_SECONDS``, how long a connection may be silent; ``ALTERED_MESSAGE_SECONDS``, how long a message in
+pieces may take; ``ALTERED_BUG=1``, where a typed message "break"
 makes policy raise what it never should.
 """
 
@@ -40,6 +41,8 @@ def main() -> None:
     if seconds := os.environ.get("ALTERED_HEARTBEAT_SECONDS"):
         alter(relay.aiohttp_channel, "HEARTBEAT_SECONDS", float(seconds))
         alter(relay.picows_channel, "HEARTBEAT_SECONDS", float(seconds))
+    if seconds := os.environ.get("ALTERED_MESSAGE_SECONDS"):
+        alter(relay.picows_channel, "MESSAGE_SECONDS", float(seconds))
     if os.environ.get("ALTERED_BUG"):
         alter(relay.wire, "judge_browser_event", judge_with_a_bug)
     relay.__main__.main()

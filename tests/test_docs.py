@@ -9,7 +9,7 @@ import pytest
 from relay import policy
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
-from service_kit.profiles import CLIENT_EVENTS
+from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
 from service_kit.session_fields import FIELDS
 from token_service.callers import CallerKey
 from token_service.settings import TokenServiceSettings
@@ -71,8 +71,14 @@ def test_policy_page_names_every_event_and_field() -> None:
     events = {name for event in get_args(policy._Events) for name in event.__struct_fields__}
     items = {
         name
-        for part in (policy._UserMessage, policy._FunctionCallOutput, policy._InputText, policy._InputAudio)
+        for part in (
+            policy._UserMessage,
+            policy._FunctionCallOutput,
+            policy._InputText,
+            policy._InputAudio,
+            policy._InputImage,
+        )
         for name in part.__struct_fields__
     }
-    known = CLIENT_EVENTS | FIELDS.keys() | policy._RESPONSE_FIELDS | events | items
+    known = CLIENT_EVENTS | CLIENT_CONTENT | FIELDS.keys() | policy._RESPONSE_FIELDS | events | items
     assert [name for name in sorted(known) if f"`{name}`" not in text] == []

@@ -63,6 +63,8 @@ class ClientSecrets:
                     mint_request,
                     caller,
                     self.settings.profiles,
+                    prices=self.settings.airlock_profiles.price_list,
+                    upstreams=self.settings.upstreams,
                     allowed_origins=self.settings.allowed_origins,
                     now=int(now),
                     ceilings=ceilings,

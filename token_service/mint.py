@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from service_kit.errors import Refusal
-from service_kit.prices import PRICES
+from service_kit.prices import PriceList
 from service_kit.profiles import Profile
 from service_kit.session_fields import (
     InvalidField,
@@ -27,6 +27,7 @@ from service_kit.session_fields import (
     unflatten,
 )
 from service_kit.session_token import Claims, Limits, Lock
+from service_kit.upstreams import UpstreamSettings, any_has
 from token_service.callers import Caller
 from token_service.ceilings import Ceilings
 from token_service.mint_request import AirlockOptions, ExpiresAfter, MintRequest
@@ -41,6 +42,8 @@ def decide_claims(
     caller: Caller,
     profiles: Mapping[str, Profile],
     *,
+    prices: PriceList,
+    upstreams: Sequence[UpstreamSettings],
     allowed_origins: Sequence[str],
     now: int,
     ceilings: Ceilings,
@@ -53,8 +56,10 @@ def decide_claims(
     profile = _allowed_profile(name, caller, profiles)
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
     lock = _lock(request.session, caller, profile)
+    if not any_has(upstreams, lock.model):
+        raise Refusal("invalid_request", param="session.model", message="session.model: there is no such model here.")
     limits = _limits(options, caller, profile)
-    _refuse_a_cost_that_cannot_be_counted(lock, limits, options, ceilings)
+    _refuse_a_cost_that_cannot_be_counted(lock, limits, options, prices, ceilings)
     return Claims(
         subject=options.subject or caller.subject,
         tenant=caller.tenant,
@@ -140,10 +145,10 @@ def _lock_with_open_fields(session: Mapping[str, object], profile: Profile) -> L
 
 
 def _refuse_a_cost_that_cannot_be_counted(
-    lock: Lock, limits: Limits, options: AirlockOptions, ceilings: Ceilings
+    lock: Lock, limits: Limits, options: AirlockOptions, prices: PriceList, ceilings: Ceilings
 ) -> None:
     counted = (limits.max_cost_usd, ceilings.subject_quota.micro_usd, ceilings.tenant_quota.micro_usd)
-    if counted != (None, None, None) and lock.model not in PRICES:
+    if counted != (None, None, None) and not prices.can_count(lock):
         param = "session.model" if options.max_cost_usd is None else "airlock.max_cost_usd"
         raise Refusal(
             "invalid_request", param=param, message=f"{param}: the model has no price, so its cost cannot be limited."

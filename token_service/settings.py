@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from service_kit import strict_json
-from service_kit.prices import PRICES
 from service_kit.profiles import Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
 from service_kit.upstreams import provider_names
@@ -73,15 +72,28 @@ class TokenServiceSettings(ServiceSettings):
             unknown = {name for key in keys for name in key.profiles} - profiles.profiles.keys()
             if unknown:
                 raise ValueError(f"names profiles that do not exist: {', '.join(sorted(unknown))}")
+            uncounted = {
+                name
+                for key in keys
+                for name in key.profiles
+                if key.max_cost_usd is not None and not profiles.price_list.can_count(profiles.profiles[name].lock())
+            }
+            if uncounted:
+                raise ValueError(
+                    "limits a cost that cannot be counted, since the model has no price, in the profiles: "
+                    + ", ".join(sorted(uncounted))
+                )
         return keys
 
     @field_validator("quota_usd_per_day", "tenant_quota_usd_per_day")
     @classmethod
     def _every_model_has_a_price(cls, usd: float | None, info: ValidationInfo) -> float | None:
         profiles: Profiles | None = info.data.get("airlock_profiles")
-        for name, profile in profiles.profiles.items() if usd is not None and profiles is not None else ():
-            if profile.model not in PRICES:
-                raise ValueError(f"counts with prices, and there is none for '{profile.model}' of the profile '{name}'")
+        if usd is None or profiles is None:
+            return usd
+        for name, profile in profiles.profiles.items():
+            if not profiles.price_list.can_count(profile.lock()):
+                raise ValueError(f"counts with prices, and they do not tell what the profile '{name}' costs")
         return usd
 
     @field_validator("relay_url")

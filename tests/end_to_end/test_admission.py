@@ -54,6 +54,18 @@ def other_spelling(stack: Stack) -> str:
     return stack.page_url.replace("localhost", "127.0.0.1")
 
 
+async def test_both_services_answer_an_expectation_they_do_not_know_in_the_one_error_shape(
+    stack: Stack, http: aiohttp.ClientSession
+) -> None:
+    for base_url, path in ((stack.mint_base_url, "client_secrets"), (stack.relay_base_urls[0], "")):
+        url = f"{base_url}/realtime/{path}".rstrip("/")
+        async with http.request("POST" if path else "GET", url, headers={"Expect": "magic"}) as answer:
+            assert answer.status == 400
+            error: Json = (await answer.json())["error"]
+            assert (error["code"], error["type"]) == ("invalid_request", "invalid_request_error")
+            assert answer.headers["X-Request-Id"] in error["message"]
+
+
 # Origin
 
 

@@ -24,6 +24,7 @@ from tests.end_to_end.conftest import DEFAULTS
 from tests.end_to_end.traces import Traces, resident_mib, until
 from tests.stack import Stack
 
+ON_BOTH_LIBRARIES = True
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 SPEND = {"type": "response.create"}
@@ -258,57 +259,6 @@ async def test_twenty_refused_events(
     receipt = await check_spent(traces, minted.token_id, "policy", "policy_violation", 1008)
     assert receipt["refused_events"] == 20
     assert "no.such.event" not in str(simulator.connections[-1].received_raw)
-
-
-# The browser breaks the protocol.
-
-
-def check_told(events: list[Json], code: str) -> None:
-    """Check that the reason came before the close; aiohttp itself closes first for most of them."""
-    told = [event["error"]["code"] for event in events]
-    assert told == [code] if DEFAULTS["WEBSOCKETS"] == "picows" else told in ([], [code])
-
-
-@pytest.mark.parametrize("carriage", CARRIAGES)
-async def test_message_too_big(
-    stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession, carriage: Carriage
-) -> None:
-    async with talking(http, stack, carriage) as (talk, minted):
-        await talk.send(text_item("x" * 65_536))
-        code, rest = await talk.until_closed()
-    assert code == 1009
-    check_told(rest, "message_too_big")
-    await check_spent(traces, minted.token_id, "protocol_error", "message_too_big", 1009)
-    assert simulator.connections[-1].received.types == ["session.update"]
-
-
-async def test_binary_frame(stack: Stack, traces: Traces, http: aiohttp.ClientSession) -> None:
-    async with talking(http, stack) as (talk, minted):
-        await talk.socket.send_bytes(b"\x00\x01")
-        code, (told,) = await talk.until_closed()
-    assert (code, told["error"]["code"]) == (1003, "invalid_frame")
-    await check_spent(traces, minted.token_id, "protocol_error", "invalid_frame", 1003)
-
-
-@pytest.mark.parametrize(
-    ("frame", "close_code"),
-    [
-        pytest.param(b"\x81\x82\x00\x00\x00\x00\xc3\x28", 1007, id="text that is not UTF-8"),
-        pytest.param(b"\xf1\x80\x00\x00\x00\x00", 1002, id="reserved bits"),
-        pytest.param(b"\x83\x80\x00\x00\x00\x00", 1002, id="unknown opcode"),
-        pytest.param(b"\x09\x80\x00\x00\x00\x00", 1002, id="fragmented ping"),
-        pytest.param(b"\x80\x80\x00\x00\x00\x00", 1002, id="continuation of nothing"),
-    ],
-)
-async def test_frame_that_is_not_websocket(
-    stack: Stack, traces: Traces, http: aiohttp.ClientSession, frame: bytes, close_code: int
-) -> None:
-    async with talking(http, stack) as (talk, minted):
-        talk.write_raw(frame)
-        code, rest = await talk.until_closed()
-    assert code == close_code
-    check_told(rest, "invalid_frame")
-    await check_spent(traces, minted.token_id, "protocol_error", "invalid_frame", close_code)
 
 
 # The upstream refuses.

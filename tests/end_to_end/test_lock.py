@@ -20,6 +20,7 @@ from tests.end_to_end.clients import (
 from tests.end_to_end.traces import Traces, resident_mib, until
 from tests.stack import Stack
 
+ON_BOTH_LIBRARIES = True
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 INSTRUCTIONS = "You are a lighthouse keeper."
@@ -171,6 +172,23 @@ async def test_a_browser_that_leaves_before_the_lock_gets_its_token_back(
     await until(lambda: traces.token(minted.token_id) == {"state": "minted", "gave_back": "1"})
     async with await connect(http, stack, minted) as again:
         await again.until("session.created")
+
+
+async def test_what_a_response_does_not_have_is_left_out_of_it_though_it_is_open_in_the_session(
+    stack: Stack, simulator: Simulator, http: aiohttp.ClientSession
+) -> None:
+    """The service would refuse the whole response."""
+    minted = await mint(http, stack)
+    talk, upstream = await upstream_of(http, stack, simulator, minted)
+    async with talk:
+        await talk.until("session.created")
+        audio = {"input": {"turn_detection": {"type": "server_vad"}}, "output": {"voice": "cedar"}}
+        response = {"output_modalities": ["text"], "audio": audio}
+        await talk.send(text_item("Good day"), {"type": "response.create", "response": response})
+        assert (await talk.until("response.done"))["response"]["status"] == "completed"
+        assert "error" not in [event["type"] for event in talk.seen]
+        (asked,) = upstream.received.of_type("response.create")
+        assert asked["response"] == {"output_modalities": ["text"], "audio": {"output": {"voice": "cedar"}}}
 
 
 async def test_early_frames_beyond_the_bound_wait_outside_the_relay_and_still_arrive_in_order(

@@ -26,6 +26,7 @@ from tests.end_to_end.clients import Json, Minted, appends, connect, mint, text_
 from tests.end_to_end.traces import Traces
 from tests.stack import Stack
 
+ON_BOTH_LIBRARIES = True
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 UPSTREAM_KEY = "sk-canary-upstream-4f1c"

@@ -83,6 +83,23 @@ async def test_a_bug_ends_its_session_with_a_receipt_and_no_other(
     assert "break" not in line["at"]
 
 
+@pytest.mark.parametrize("opcode", [0x9, 0xA], ids=["ping", "pong"])
+async def test_control_frames_too_fast_end_the_session(
+    stack: Stack, traces: Traces, http: aiohttp.ClientSession, opcode: int
+) -> None:
+    frame = bytes([0x80 | opcode, 0x80]) + bytes(4)  # masked with zeros, empty
+    minted = await mint(http, stack)
+    async with await connect(http, stack, minted) as talk:
+        await talk.until("session.created")
+        talk.write_raw(frame * 100)
+        assert await talk.ask()
+        talk.write_raw(frame * 400)
+        code, rest = await talk.until_closed()
+    told = next(event["error"] for event in rest if event["type"] == "error")
+    assert (code, told["code"]) == (4429, "rate_limited")
+    await check_spent(traces, minted.token_id, "policy", "rate_limited", 4429)
+
+
 @pytest.mark.parametrize(
     "flood", [appends(bytes(480 * 300), 480), [{"type": "airlock.ping"}] * 300], ids=["audio", "pings"]
 )

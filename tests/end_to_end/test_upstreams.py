@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 AZURE_KEY, OPENAI_KEY = "azure-key-1", "sk-second"
 DEPLOYMENT = "voice-sweden"
 BUSY, BUSY_LONGER = (faults.HttpStatus(status=429, retry_after=seconds) for seconds in (3, 7))
+SAYS_BUSY = faults.RejectAfterUpgrade(code="rate_limit_exceeded", type="requests", close_code=1013)
 GONE = faults.HttpStatus(status=503)
 REFUSALS: dict[str, faults.HandshakeFault] = {
     "busy": BUSY,
@@ -41,6 +42,7 @@ REFUSALS: dict[str, faults.HandshakeFault] = {
     "503": GONE,
     "no such deployment": faults.HttpStatus(status=404),
     "drops": faults.DropHandshake(),
+    "says that it is busy": SAYS_BUSY,
     "says no after the upgrade": faults.RejectAfterUpgrade(code="server_error", type="server_error", close_code=1011),
     "garbage": faults.NoGreeting(text='{"type": "session.crea'),
     "an error and silence": faults.NoGreeting(text='{"type": "error"}'),
@@ -69,12 +71,21 @@ callers = ["anonymous"]
 model = "{MODEL}-mini"
 callers = ["anonymous"]
 
+[profiles.written]
+model = "{MODEL}"
+callers = ["anonymous"]
+open_fields = ["audio.input.transcription"]
+
+[profiles.written.session.audio.input.transcription]
+model = "gpt-4o-mini-transcribe"
+language = "sv"
+
 [[upstreams]]
 name = "first"
 kind = "azure"
 base_url = "{first.origin.replace("127.0.0.1", "0.0.0.0")}/openai/v1"
 auth = "secret:sweden-key"
-models = {{ "{MODEL}" = "{DEPLOYMENT}" }}
+models = {{ "{MODEL}" = "{DEPLOYMENT}", "gpt-4o-mini-transcribe" = "scribe", "gpt-transcribe" = "scribe" }}
 
 [[upstreams]]
 name = "second"
@@ -269,6 +280,8 @@ async def test_all_dials_together_have_ten_seconds(
         pytest.param(BUSY, GONE, "upstream_unavailable", None, id="the first busy"),
         pytest.param(BUSY, BUSY_LONGER, "upstream_busy", 3, id="both busy"),
         pytest.param(BUSY_LONGER, BUSY, "upstream_busy", 3, id="both busy, the last shorter"),
+        pytest.param(GONE, SAYS_BUSY, "upstream_busy", 5, id="the last busy, after the upgrade"),
+        pytest.param(SAYS_BUSY, BUSY, "upstream_busy", 3, id="both busy, the first after the upgrade"),
         pytest.param(GONE, faults.RejectAfterUpgrade(), "upstream_unavailable", None, id="a wrong key"),
         pytest.param(GONE, REFUSALS["garbage"], "upstream_unavailable", None, id="garbage"),
     ],
@@ -370,3 +383,47 @@ async def test_nothing_of_the_client_s_request_reaches_either_upstream(
         assert canary not in str(dict(dialled.headers)) + str(dialled.query)
         assert minted.token not in str(dict(dialled.headers))
         assert not dialled.protocols
+
+
+@pytest.mark.parametrize("carriage", CARRIAGES)
+async def test_a_transcription_model_is_a_deployment_where_there_is_one_and_the_browser_sees_the_model(
+    stack: Stack, first: Simulator, second: Simulator, http: aiohttp.ClientSession, carriage: Carriage
+) -> None:
+    for upstream, names in (
+        (first, ["scribe", "scribe", "whisper-1"]),
+        (second, ["gpt-4o-mini-transcribe", "gpt-transcribe", "whisper-1"]),
+    ):
+        if upstream is second:
+            first.faults.add(GONE)
+        minted = await mint(http, stack, airlock={"profile": "written"})
+        async with await connect(http, stack, minted, carriage) as talk:
+            seen = [await talk.until("session.created")]
+            for model in ("gpt-transcribe", "whisper-1"):
+                session = {"type": "realtime", "audio": {"input": {"transcription": {"model": model}}}}
+                await talk.send({"type": "session.update", "session": session})
+                seen.append(await talk.until("session.updated"))
+            shown = [event["session"]["audio"]["input"]["transcription"]["model"] for event in seen]
+            assert shown == ["gpt-4o-mini-transcribe", "gpt-transcribe", "whisper-1"]
+            (dialled,) = upstream.connections
+            asked = [
+                event["session"]["audio"]["input"]["transcription"]
+                for event in dialled.received.of_type("session.update")
+            ]
+            assert [each["model"] for each in asked] == names
+            assert asked[0]["language"] == "sv"
+
+
+async def test_the_lock_is_confirmed_whether_the_upstream_names_the_deployment_or_the_model(
+    stack: Stack, first: Simulator, traces: Traces, http: aiohttp.ClientSession
+) -> None:
+    for name, is_confirmed in (("scribe", True), ("gpt-4o-mini-transcribe", True), ("gpt-transcribe", False)):
+        transcription = {"model": name, "language": "sv"}
+        first.faults.add(faults.AlterSessionUpdated(changes={"audio": {"input": {"transcription": transcription}}}))
+        minted = await mint(http, stack, airlock={"profile": "written"})
+        if is_confirmed:
+            async with await connect(http, stack, minted) as talk:
+                created = await talk.until("session.created")
+                assert created["session"]["audio"]["input"]["transcription"]["model"] == "gpt-4o-mini-transcribe"
+        else:
+            assert (await refused_events(http, stack, minted))[1]["code"] == "upstream_unavailable"
+            assert (await traces.session_end(minted.token_id))["ending"] == "not_locked"

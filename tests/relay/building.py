@@ -40,6 +40,7 @@ def make_lock(
     on_locked_field: Literal["narrow", "refuse"] = "narrow",
     hide: Iterable[str] = HIDDEN,
     client_events: Iterable[str] = CLIENT_EVENTS,
+    client_content: Iterable[str] = ("input_text", "input_audio"),
 ) -> Lock:
     """A lock like the shipped profile's, but with every client event allowed."""
     return Lock(
@@ -48,6 +49,7 @@ def make_lock(
         on_locked_field=on_locked_field,
         hide=frozenset(hide),
         client_events=frozenset(client_events),
+        client_content=frozenset(client_content),
     )
 
 

@@ -156,10 +156,21 @@ def test_a_websocket_key_is_sixteen_bytes(key: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("Sec-WebSocket-Version", "upgrade_required"), ("Sec-WebSocket-Key", "invalid_request")]
+    ("name", "code"),
+    [
+        ("Upgrade", "upgrade_required"),
+        ("Sec-WebSocket-Version", "upgrade_required"),
+        ("Sec-WebSocket-Key", "invalid_request"),
+    ],
 )
-def test_version_and_key_are_said_once(name: str, code: str) -> None:
+def test_protocol_version_and_key_are_said_once(name: str, code: str) -> None:
     assert refused(*BEARER, (name, dict(UPGRADE)[name])) == (code, None)
+
+
+@pytest.mark.parametrize("other", ["h2c", "", "websocket2", "h2c, websocket"])
+def test_an_upgrade_to_something_else_too_is_none_of_ours(other: str) -> None:
+    for lines in ([("Upgrade", "websocket"), ("Upgrade", other)], [("Upgrade", other), ("Upgrade", "websocket")]):
+        assert refused(*BEARER, *lines, upgrade=without("Upgrade")) == ("upgrade_required", None)
 
 
 # --- the query ---

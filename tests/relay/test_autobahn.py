@@ -8,7 +8,7 @@ from aiohttp import web
 from kosoku import FailureError, run_fuzzingclient
 from kosoku._kosoku import CaseResult
 
-from relay.picows_channel import PicowsWebSockets
+from relay.picows_websockets import PicowsWebSockets
 from tests.relay.test_channels import serving
 
 BINARY = ["1.2.*", "9.2.*", "9.4.*", "9.6.*", "9.8.*"]

@@ -1,9 +1,10 @@
-"""The channels on real sockets, of every library: frames, holding back, and every way an end can go away."""
+"""The channels on real sockets, of both libraries on both event loops: frames, holding back, and every end there is."""
 
 import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import struct
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,9 +17,13 @@ from aiohttp import WSMsgType, web
 from relay import aiohttp_channel, picows_channel
 from relay.aiohttp_channel import AiohttpChannel, AiohttpWebSockets, open_client
 from relay.channel import MAX_UNWRITTEN_BYTES, ChannelEnd, How, NotConnected, OpenChannel, WebSockets
-from relay.picows_channel import PicowsWebSockets
+from relay.picows_websockets import PicowsWebSockets
+
+BOTH_LOOPS = True
 
 LARGEST = 65_536
+SIZES = [0, 1, 125, 126, 1_330, 8_192, 8_193, 60_000, 65_535, 65_536, 9_000, 300_000, 10] * 30
+"""Of messages that are more together than the kernel takes at once."""
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
@@ -47,8 +52,9 @@ class Line:
         left: set when the server's handler is over.
     """
 
-    def __init__(self, websockets: WebSockets) -> None:
+    def __init__(self, websockets: WebSockets, *, max_message_bytes: int = LARGEST) -> None:
         self._websockets = websockets
+        self._max_message_bytes = max_message_bytes
         self.ready = asyncio.Event()
         self.let_go = asyncio.Event()
         self.left = asyncio.Event()
@@ -59,7 +65,9 @@ class Line:
         self.writer: asyncio.StreamWriter
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        response, channel = await self._websockets.accept(request, subprotocol=None, max_message_bytes=LARGEST)
+        response, channel = await self._websockets.accept(
+            request, subprotocol=None, max_message_bytes=self._max_message_bytes
+        )
         channel.on_frame = self.heard.put_nowait
         self.channel = channel
         async with channel:
@@ -116,18 +124,19 @@ def short_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.2)
 
 
-@pytest.fixture
-async def line(websockets: WebSockets) -> AsyncIterator[Line]:
+@contextlib.asynccontextmanager
+async def connected(
+    line: Line, *, serves_with: ssl.SSLContext | None = None, trusts: ssl.SSLContext | None = None
+) -> AsyncIterator[Line]:
     before = asyncio.all_tasks()
-    line = Line(websockets)
     app = web.Application()
     app.router.add_get("/", line.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     assert runner.server is not None
     line.server = runner.server
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    line.reader, line.writer = await asyncio.open_connection(*runner.addresses[0][:2])
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serves_with).start()
+    line.reader, line.writer = await asyncio.open_connection("localhost", runner.addresses[0][1], ssl=trusts)
     line.writer.write(HANDSHAKE)
     assert (await line.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
     await line.ready.wait()
@@ -140,6 +149,12 @@ async def line(websockets: WebSockets) -> AsyncIterator[Line]:
     with contextlib.suppress(ConnectionError):
         await line.writer.wait_closed()
     assert asyncio.all_tasks() - before <= {asyncio.current_task()}, "a task was left running"
+
+
+@pytest.fixture
+async def line(websockets: WebSockets) -> AsyncIterator[Line]:
+    async with connected(Line(websockets)) as line:
+        yield line
 
 
 # --- frames ---
@@ -170,6 +185,22 @@ async def test_a_ping_is_answered_and_a_pong_is_not(line: Line) -> None:
     line.write(client_frame(PONG, b"nobody asked"), client_frame(PING, b"hello"), client_frame(TEXT, b"x"))
     assert await line.frame() == (PONG, b"hello")
     assert await line.heard.get() == b"x"
+
+
+async def test_pings_and_pongs_are_told_apart_from_frames_and_close(line: Line) -> None:
+    told = 0
+
+    def count() -> None:
+        nonlocal told
+        told += 1
+
+    line.channel.on_control = count
+    line.write(client_frame(PONG), client_frame(PING, b"a"), client_frame(TEXT, b"x"), client_frame(PING, b"b"))
+    assert [await line.frame(), await line.frame()] == [(PONG, b"a"), (PONG, b"b")]
+    assert (told, line.heard.qsize()) == (3, 1)
+    line.write(client_frame(CLOSE, struct.pack("!H", 1000)))
+    await line.end()
+    assert told == 3
 
 
 # --- holding back ---
@@ -317,21 +348,20 @@ async def test_fragments_interleaved_with_control_frames_and_split_anywhere_are_
 
 
 async def test_the_largest_message_is_heard_whole_or_in_pieces(line: Line) -> None:
-    size = LARGEST - 1  # where aiohttp's limit lies
-    line.write(client_frame(TEXT, b"x" * size))
-    line.write(client_frame(TEXT, b"y" * 1_000, fin=False), client_frame(0, b"y" * (size - 1_000)))
+    line.write(client_frame(TEXT, b"x" * LARGEST))
+    line.write(client_frame(TEXT, b"y" * 1_000, fin=False), client_frame(0, b"y" * (LARGEST - 1_000)))
     async with asyncio.timeout(5):
-        assert await line.heard.get() == b"x" * size
-        assert await line.heard.get() == b"y" * size
+        assert await line.heard.get() == b"x" * LARGEST
+        assert await line.heard.get() == b"y" * LARGEST
 
 
 async def test_messages_of_all_sizes_are_sent_whole(line: Line) -> None:
-    """Each with its own header: those of one turn of the event loop wait together to be written."""
-    sizes = [0, 1, 125, 126, 1_330, 8_192, 8_193, 60_000, 65_535, 65_536, 9_000, 300_000, 10] * 3
-    for size in sizes:
-        line.channel.send(b"x" * size)
-    for size in sizes:
-        assert await line.frame() == (TEXT, b"x" * size)
+    """Each with its own header, also while all of them wait, as the kernel takes no more."""
+    for number, size in enumerate(SIZES):
+        line.channel.send(bytes([number % 256]) * size)
+    assert line.unwritten() > 0
+    for number, size in enumerate(SIZES):
+        assert await line.frame() == (TEXT, bytes([number % 256]) * size)
 
 
 async def test_an_answered_ping_keeps_a_silent_channel(short_heartbeat: None, line: Line) -> None:

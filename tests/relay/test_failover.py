@@ -2,10 +2,11 @@
 
 import pytest
 
-from relay.failover import Refused, patience, refusal
+from relay.failover import Refused, patience, refusal, refused_by_error
 from service_kit.errors import Retry
 
 GONE = Refused("ClientConnectorError")
+NO_ERRORS: list[object] = [None, {}, [], "rate_limit_exceeded", 429]
 BAD_KEY = Refused("HTTP 401", bad_key=True)
 
 
@@ -19,6 +20,29 @@ def busy(seconds: float) -> Refused:
 )
 def test_patience_is_short_only_while_there_is_another(seconds_left: float, others_left: int, seconds: float) -> None:
     assert patience(seconds_left, others_left=others_left) == seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "bad_key", "retry_after"),
+    [
+        ({"type": "invalid_request_error", "code": "invalid_api_key"}, True, None),
+        ({"type": "requests", "code": "rate_limit_exceeded"}, False, 5.0),
+        ({"type": "tokens", "code": "rate_limit_exceeded"}, False, 5.0),
+        ({"type": "rate_limit_error", "code": None}, False, 5.0),
+        ({"type": "rate_limit_error"}, False, 5.0),
+        ({"code": "rate_limit_exceeded"}, False, 5.0),
+        ({"type": "insufficient_quota", "code": "insufficient_quota"}, False, None),
+        ({"type": "server_error", "code": "server_error"}, False, None),
+        ({"type": "server_error", "code": None, "message": "rate_limit_exceeded"}, False, None),
+        ({"type": [], "code": {}}, False, None),
+        *((junk, False, None) for junk in NO_ERRORS),
+    ],
+)
+def test_an_error_in_place_of_the_greeting_says_whether_waiting_helps(
+    error: object, bad_key: bool, retry_after: float | None
+) -> None:
+    refused = refused_by_error(error)
+    assert (refused.bad_key, refused.retry_after) == (bad_key, retry_after)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from relay.meter import Meter, Tokens
-from service_kit.prices import PRICES
+from service_kit.prices import PRICES, TranscriptionPrice
 from tests.relay.building import make_limits
 
 USAGE = {
@@ -23,12 +23,30 @@ USAGE = {
 }
 
 
+TRANSCRIPTION_PRICES = {
+    "by-token": TranscriptionPrice(text_in=2, audio_in=6, text_out=10),
+    "by-minute": TranscriptionPrice(minute=0.006),
+}
+NO_USAGE: list[object] = [None, "x", [], {}, {"type": "units"}]
+BY_TOKEN = {
+    "type": "tokens",
+    "total_tokens": 1_600,
+    "input_tokens": 1_400,
+    "output_tokens": 200,
+    "input_token_details": {"text_tokens": 400, "audio_tokens": 1_000},
+}
+
+
+def transcribed(usage: object) -> dict[str, Any]:
+    return {"type": "conversation.item.input_audio_transcription.completed", "usage": usage}
+
+
 def done(usage: object) -> dict[str, Any]:
     return {"type": "response.done", "response": {"id": "resp_1", "usage": usage}}
 
 
 def meter(model: str | None = None) -> Meter:
-    return Meter(PRICES[model] if model else None)
+    return Meter(PRICES[model] if model else None, TRANSCRIPTION_PRICES)
 
 
 def test_a_responses_usage_is_taken_by_modality_with_its_cached_part() -> None:
@@ -124,11 +142,62 @@ def test_only_the_usage_bearing_events_count(event_type: str) -> None:
     assert measured.tokens.total == 0
 
 
-def test_a_transcriptions_tokens_count_towards_the_total_but_not_the_cost() -> None:
+def test_a_transcription_without_a_price_counts_towards_the_total_but_not_the_cost_and_the_receipt_says_so() -> None:
+    for model in (None, "unheard-of"):
+        measured = meter("gpt-realtime-2.1")
+        assert measured.usage()["cost_excludes_transcription"] is False
+        measured.observe(transcribed(BY_TOKEN), model)
+        assert (measured.tokens.total, measured.tokens.transcription, measured.cost_usd) == (1_600, 1_600, 0.0)
+        assert measured.usage()["cost_excludes_transcription"] is True
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "dollars"),
+    [
+        ("by-token", BY_TOKEN, (400 * 2 + 1_000 * 6 + 200 * 10) / 1_000_000),
+        (
+            "by-token",
+            {"type": "tokens", "input_tokens": 1_400, "output_tokens": 200},
+            (1_400 * 6 + 200 * 10) / 1_000_000,
+        ),
+        ("by-minute", {"type": "duration", "seconds": 90}, 0.009),
+        ("by-minute", {"type": "duration", "seconds": 1.5}, 0.00015),
+    ],
+)
+def test_a_transcription_costs_what_its_price_says(model: str, usage: dict[str, Any], dollars: float) -> None:
+    measured = meter("gpt-realtime-2.1-mini")
+    measured.observe(done(USAGE))
+    before = measured.cost_usd or 0.0
+    measured.observe(transcribed(usage), model)
+    measured.observe(transcribed(usage), model)
+    assert measured.cost_usd == pytest.approx(before + 2 * dollars, abs=1e-6)
+    assert measured.usage()["cost_excludes_transcription"] is False
+
+
+def test_a_transcription_ends_the_session_at_its_cost_cap() -> None:
     measured = meter("gpt-realtime-2.1")
-    usage = {"type": "tokens", "total_tokens": 70, "input_tokens": 50, "output_tokens": 20}
-    measured.observe({"type": "conversation.item.input_audio_transcription.completed", "usage": usage})
-    assert (measured.tokens.total, measured.tokens.transcription, measured.cost_usd) == (70, 70, 0.0)
+    measured.observe(transcribed({"type": "duration", "seconds": 90}), "by-minute")
+    assert measured.over_budget(make_limits(max_cost_usd=0.009))
+    assert not measured.over_budget(make_limits(max_cost_usd=0.01))
+
+
+@pytest.mark.parametrize(
+    ("model", "usage"),
+    [
+        ("by-token", {"type": "duration", "seconds": 90}),
+        ("by-minute", BY_TOKEN),
+        *(
+            ("by-minute", {"type": "duration", "seconds": x})
+            for x in [None, "90", -1, 1e300, float("inf"), float("nan")]
+        ),
+        ("by-minute", {"type": "duration"}),
+        *((model, usage) for model in TRANSCRIPTION_PRICES for usage in NO_USAGE),
+    ],
+)
+def test_a_transcription_counted_in_another_unit_is_one_without_a_price(model: str, usage: object) -> None:
+    measured = meter("gpt-realtime-2.1")
+    measured.observe(transcribed(usage), model)
+    assert (measured.cost_usd, measured.usage()["cost_excludes_transcription"]) == (0.0, True)
 
 
 # --- budgets at their edges ---

@@ -1,26 +1,46 @@
 """What the picows channel does beyond the other, and the insides of picows that it relies on."""
 
 import asyncio
-import ssl
-from datetime import UTC, datetime, timedelta
+import contextlib
+import ctypes
+import random
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented
 
 from relay import picows_channel
-from relay.channel import ChannelEnd, How, NotConnected
-from relay.picows_channel import PicowsWebSockets
-from tests.relay.test_channels import CLOSE, HANDSHAKE, INVALID, LARGEST, PING, TEXT, Line, client_frame, line, serving
+from relay.channel import ChannelEnd, How, NotConnected, OpenChannel, ignore
+from relay.picows_connection import accept_key
+from relay.picows_websockets import PicowsWebSockets
+from tests.certificates import self_signed
+from tests.relay.test_channels import (
+    CLOSE,
+    HANDSHAKE,
+    INVALID,
+    LARGEST,
+    PING,
+    PONG,
+    SIZES,
+    TEXT,
+    Line,
+    client_frame,
+    connected,
+    line,
+    serving,
+)
 
 __all__ = ["line"]
+
+BOTH_LOOPS = True
+
+ROOMY = 4 * 1024 * 1024
+"""A limit for messages that outgrow a connection's buffer."""
 
 
 @pytest.fixture
@@ -181,30 +201,272 @@ async def test_stopping_aiohttp_ends_a_connection_that_was_handed_over(websocket
         writer.close()
 
 
+# --- memory ---
+
+
+def buffer_bytes(channel: OpenChannel) -> int:
+    """How much room picows has to read into, as long as it holds no part of a frame."""
+    connection = channel._transport.get_protocol()  # type: ignore[attr-defined]
+    return len(WSProtocol.get_buffer(connection, -1))
+
+
+async def settle(line: Line) -> None:
+    """Wait until our side has seen all that was sent, and what was read last is dealt with."""
+    line.write(client_frame(PING, b"settle"))
+    assert await line.frame() == (PONG, b"settle")
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "TLS"])
+async def test_the_room_that_a_large_frame_took_is_given_back(
+    websockets: PicowsWebSockets, tmp_path: Path, with_tls: bool
+) -> None:
+    serves_with, trusts = self_signed(tmp_path)[1:] if with_tls else (None, None)
+    async with connected(Line(websockets, max_message_bytes=ROOMY), serves_with=serves_with, trusts=trusts) as line:
+        at_first = buffer_bytes(line.channel)
+        for size in (ROOMY, 10, ROOMY // 2, ROOMY):
+            line.write(client_frame(TEXT, b"x" * size))
+            async with asyncio.timeout(5):
+                assert len(await line.heard.get()) == size
+            await settle(line)
+            assert buffer_bytes(line.channel) == at_first
+        line.channel.send(b"y" * 300_000)
+        assert await line.frame() == (TEXT, b"y" * 300_000)
+        line.channel.pause()
+        line.channel.resume()
+        line.write(client_frame(0x3))
+        assert await line.end() == ChannelEnd(How.INVALID, 1002)
+        closing = asyncio.create_task(line.channel.close(1002, "x"))
+        assert await line.frame() == (CLOSE, (1002).to_bytes(2) + b"x")
+        line.writer.close()
+        await closing
+        line.let_go.set()
+        async with asyncio.timeout(1):
+            while line.server.connections:  # noqa: ASYNC110 - its handler's end cannot be awaited
+                await asyncio.sleep(0)
+
+
+async def test_nothing_is_lost_where_large_frames_and_small_ones_come_in_any_portions(
+    websockets: PicowsWebSockets,
+) -> None:
+    """The room is given back in between, when nothing is left in it."""
+    chance = random.Random(1)
+    sent = [bytes([65 + number % 26]) * chance.choice([0, 1, 100, 6_450, 100_000, 700_000]) for number in range(150)]
+    frames = b"".join(client_frame(TEXT, frame) for frame in sent)
+    async with connected(Line(websockets, max_message_bytes=ROOMY)) as line, asyncio.timeout(20):
+
+        async def pour() -> None:
+            at = 0
+            while at < len(frames):
+                portion = chance.choice([1, 7, 1_000, 70_000, 500_000])
+                line.write(frames[at : at + portion])
+                at += portion
+                await line.writer.drain()
+                await asyncio.sleep(0)
+
+        pouring = asyncio.create_task(pour())
+        assert [await line.heard.get() for _ in sent] == sent
+        await pouring
+        await settle(line)
+        assert buffer_bytes(line.channel) <= 131_072
+
+
+async def test_a_frame_that_comes_in_halves_when_the_room_has_just_been_doubled_is_not_lost(
+    websockets: PicowsWebSockets,
+) -> None:
+    async with connected(Line(websockets, max_message_bytes=ROOMY)) as line, asyncio.timeout(5):
+        line.write(client_frame(TEXT, b"x" * 120_000))  # doubles it to more than is kept, when it is whole
+        assert len(await line.heard.get()) == 120_000
+        line.write(client_frame(TEXT, b"second")[:1])
+        await asyncio.sleep(0.05)  # so that it arrives on its own
+        line.write(client_frame(TEXT, b"second")[1:])
+        assert await line.heard.get() == b"second"
+
+
+async def test_a_burst_of_small_frames_takes_no_more_room_than_one_read(websockets: PicowsWebSockets) -> None:
+    async with connected(Line(websockets)) as line:
+        left: list[int] = []
+
+        def note(frame: bytes) -> None:
+            left.append(buffer_bytes(line.channel))
+            line.heard.put_nowait(frame)
+
+        line.channel.on_frame = note
+        frame = client_frame(TEXT, b"x" * 1_330)
+        line.channel.pause()
+        line.write(frame * 1_500)  # 2 MB, as much as the kernel takes of it
+        await asyncio.sleep(0.1)  # for it to do so
+        line.channel.resume()
+        async with asyncio.timeout(5):
+            for _ in range(1_500):
+                await line.heard.get()
+        await settle(line)
+        assert max(left) <= 65_536
+
+
+async def test_the_room_of_a_dialled_channel_is_given_back_too_with_and_without_tls(
+    websockets: PicowsWebSockets, tmp_path: Path
+) -> None:
+    _, serves_with, trusts = self_signed(tmp_path)
+    websockets._tls = trusts
+
+    async def talk(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str("x" * int(message.data))
+        return socket
+
+    for context in (None, serves_with):
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        app = web.Application()
+        app.router.add_get("/", talk)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        url = f"{'wss' if context else 'ws'}://localhost:{runner.addresses[0][1]}/"
+        async with (
+            asyncio.timeout(10),
+            await websockets.connect(url, {}, heard.put_nowait, max_message_bytes=ROOMY) as channel,
+        ):
+            at_first = buffer_bytes(channel)
+            for size in (ROOMY, 10, ROOMY, 10):
+                channel.send(str(size).encode())
+                assert len(await heard.get()) == size
+            assert buffer_bytes(channel) == at_first
+            await channel.close(1000, "")
+            assert await channel.ended == ChannelEnd(How.CLOSED, 1000)
+        await runner.cleanup()
+
+
+# --- masks ---
+
+
+async def test_no_mask_of_a_dialled_channel_follows_from_the_seed_that_c_starts_with(
+    websockets: PicowsWebSockets,
+) -> None:
+    """picows asks C's rand() for them, which is the same in every process unless it is seeded."""
+    c = ctypes.CDLL(None)
+    masks: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for header_bytes, size in ((4, 9_000), (2, 1), (2, 0), (2, 2)):
+            if size == 0:
+                writer.write(b"\x89\x00")  # a ping, whose pong is next
+            await reader.readexactly(header_bytes)
+            masks.put_nowait(await reader.readexactly(4))
+            await reader.readexactly(size)
+
+    async with (
+        asyncio.timeout(5),
+        upstream("Upgrade", listen) as url,
+        await websockets.connect(url, {}, ignore, max_message_bytes=LARGEST) as channel,
+    ):
+        c.srand(1)
+        channel.send(b"x" * 9_000)
+        seen = [await masks.get()]
+        c.srand(1)
+        channel.send(b"x")
+        c.srand(1)
+        seen += [await masks.get(), await masks.get()]
+        c.srand(1)
+        closing = asyncio.create_task(channel.close(1000, ""))
+        seen.append(await masks.get())
+        await closing
+    c.srand(1)
+    foretold = {(c.rand() & 0xFFFF_FFFF).to_bytes(4, sys.byteorder) for _ in range(10)}
+    assert len(set(seen)) == 4
+    assert not foretold & set(seen)
+
+
+# --- the answer to a dial ---
+
+
+@contextlib.asynccontextmanager
+async def upstream(
+    connection: str,
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    *,
+    first: bytes = b"",
+    is_split: bool = False,
+) -> AsyncIterator[str]:
+    """A server below WebSocket: what its answer says of the connection, what comes with it, and what then."""
+    left = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        (key,) = (line.split(": ")[1] for line in head.split("\r\n") if line.startswith("Sec-WebSocket-Key"))
+        whole = f"HTTP/1.1 101 Switching Protocols\r\nConnection: {connection}\r\nUpgrade: websocket\r\n"
+        whole += f"Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n"
+        sent = whole.encode() + first
+        with contextlib.suppress(ConnectionError, RuntimeError):  # uvloop's, when the other side has hung up
+            for at in range(0, len(sent), 1 if is_split else len(sent)):
+                writer.write(sent[at : at + (1 if is_split else len(sent))])
+                await asyncio.sleep(0)
+            await talk(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        left.set()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await left.wait()
+
+
+@pytest.mark.parametrize(
+    ("connection", "is_upgrade"),
+    [
+        ("Upgrade", True),
+        ("upgrade", True),
+        ("keep-alive, Upgrade", True),
+        ("Upgrade , keep-alive", True),
+        ("keep-alive\r\nConnection: Upgrade", True),
+        ("Upgrade\r\nCONNECTION:keep-alive", True),
+        ("keep-alive", False),
+        ("upgrades", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("is_split", [False, True])
+async def test_a_dialled_server_may_say_more_of_the_connection_than_upgrade(
+    websockets: PicowsWebSockets, connection: str, is_upgrade: bool, is_split: bool
+) -> None:
+    """The fallback is as strict here as picows alone."""
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def wait(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with asyncio.timeout(5), upstream(connection, wait, first=b"\x81\x05hello", is_split=is_split) as url:
+        dialling = websockets.connect(url, {}, heard.put_nowait, max_message_bytes=LARGEST)
+        if is_upgrade:
+            async with await dialling:
+                assert await heard.get() == b"hello"
+        else:
+            with pytest.raises(NotConnected):
+                await dialling
+
+
+async def test_a_head_without_end_is_no_connection(websockets: PicowsWebSockets) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"x" * 20_000)
+            await reader.read()
+        writer.close()
+
+    async with asyncio.timeout(5), await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(NotConnected):
+            await websockets.connect(url, {}, ignore, max_message_bytes=LARGEST)
+
+
 # --- TLS ---
 
 
-def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """The certificate of a server called localhost, and what it serves with."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "both.pem"
-    path.write_bytes(
-        certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return path, context
-
-
 async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path: Path) -> None:
-    path, serves_with = self_signed(tmp_path)
+    _, serves_with, trusts = self_signed(tmp_path)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def echo(request: web.Request) -> web.StreamResponse:
@@ -223,7 +485,7 @@ async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path
     websockets = PicowsWebSockets("test")
     with pytest.raises(NotConnected):
         await websockets.connect(url, {}, heard.put_nowait, max_message_bytes=LARGEST)
-    websockets._tls.load_verify_locations(path)
+    websockets._tls = trusts
     async with (
         asyncio.timeout(5),
         await websockets.connect(url, {}, heard.put_nowait, max_message_bytes=LARGEST) as channel,
@@ -233,6 +495,17 @@ async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path
         assert [len(await heard.get()) for _ in range(4)] == [0, 1_330, 9_000, 60_000]
         await channel.close(1000, "")
     await runner.cleanup()
+
+
+async def test_messages_of_all_sizes_are_sent_whole_over_tls(websockets: PicowsWebSockets, tmp_path: Path) -> None:
+    """Each with its own header, also while all of them wait, as the kernel takes no more."""
+    _, serves_with, trusts = self_signed(tmp_path)
+    async with connected(Line(websockets), serves_with=serves_with, trusts=trusts) as line:
+        for number, size in enumerate(SIZES):
+            line.channel.send(bytes([number % 256]) * size)
+        assert line.unwritten() > 0
+        for number, size in enumerate(SIZES):
+            assert await line.frame() == (TEXT, bytes([number % 256]) * size)
 
 
 # --- the insides of picows ---

@@ -1,4 +1,4 @@
-"""What a browser may send, event by event and field by field, under five locks."""
+"""What a browser may send, event by event and field by field, under six locks."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from relay.events import encode
 from relay.policy import Forward, ShowSession, judge_browser_event
 from service_kit import strict_json
 from service_kit.errors import Refusal
-from service_kit.profiles import CLIENT_EVENTS
+from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
 from service_kit.session_fields import FIELDS, OPENABLE, flatten
 from service_kit.session_token import Limits, Lock
 from tests.relay.building import EVERYTHING, TRANSCRIPTION, audio_text, make_limits, make_lock
@@ -23,7 +23,10 @@ REFUSE = make_lock(on_locked_field="refuse")
 OPEN = make_lock(open_fields=EVERYTHING)
 SHUT = make_lock(open_fields=())
 HEARING = make_lock(session=TRANSCRIPTION, open_fields={"audio.input"})
-LOCKS = {"narrow": NARROW, "refuse": REFUSE, "open": OPEN, "shut": SHUT, "transcription": HEARING}
+SEEING = make_lock(client_content=CLIENT_CONTENT)
+LOCKS = {
+    "narrow": NARROW, "refuse": REFUSE, "open": OPEN, "shut": SHUT, "transcription": HEARING, "seeing": SEEING,
+}  # fmt: skip
 LIMITS = make_limits(max_output_tokens=1_000)
 
 SHOWN = "the session is shown"
@@ -58,6 +61,7 @@ def message(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 TEXT = {"type": "input_text", "text": "hello"}
 AUDIO = {"type": "input_audio", "audio": audio_text(96)}
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}
 ANSWER = {"type": "function_call_output", "call_id": "call_1", "output": "{}"}
 
 SMALLEST: dict[str, dict[str, Any]] = {
@@ -280,17 +284,21 @@ BAD_ITEMS: list[tuple[Any, tuple[str, str]]] = [
     *((message(part), ("invalid_event", "item.content[0]")) for part in NO_OBJECT),
     *(
         (message({"type": kind, "text": "x", "audio": ""}), ("invalid_event", "item.content[0].type"))
-        for kind in ["text", "audio", "output_text", "output_audio", "input_image", "input_file", "", *NOT_TEXT]
+        for kind in ["text", "audio", "output_text", "output_audio", "image_url", "input_file", "", *NOT_TEXT]
     ),
     (message({"text": "x"}), ("invalid_event", "item.content[0].type")),
     (message({"type": "input_text"}), ("invalid_event", "item.content[0].text")),
     *((message(TEXT | {"text": text}), ("invalid_event", "item.content[0].text")) for text in NOT_TEXT),
     (message({"type": "input_audio"}), ("invalid_event", "item.content[0].audio")),
     *((message(AUDIO | {"audio": audio}), ("invalid_event", "item.content[0].audio")) for audio in NOT_TEXT),
-    *((message(AUDIO | {"audio": audio}), ("invalid_event", "item.content")) for audio in ("A", "AAAA=", "AA==", "é")),
+    *(
+        (message(TEXT, AUDIO | {"audio": audio}), ("invalid_event", "item.content[1].audio"))
+        for audio in ("A", "AAAA=", "AA==", "é")
+    ),
     *((message(AUDIO | {"transcript": x}), ("invalid_event", "item.content[0].transcript")) for x in NOT_TEXT[1:]),
     *((message(TEXT, id=x), ("invalid_event", "item.id")) for x in [*NOT_TEXT, "", "x" * 513]),
-    (message(TEXT, {"type": "input_image", "image_url": "https://x"}), ("invalid_event", "item.content[1].type")),
+    (message(TEXT, IMAGE), ("event_not_allowed", "item.content[1].type")),
+    (message(TEXT, IMAGE | {"image_url": "https://x"}), ("event_not_allowed", "item.content[1].type")),
 ]  # fmt: skip
 
 
@@ -318,6 +326,61 @@ def test_the_audio_of_items_is_counted() -> None:
         verdict = judge_browser_event(event, lock=NARROW, limits=LIMITS, conversation=conversation())
         assert isinstance(verdict, Forward)
         assert verdict.audio_bytes == heard
+
+
+@pytest.mark.parametrize("allowed", [(), ("input_text",), ("input_text", "input_audio"), CLIENT_CONTENT])
+def test_a_message_holds_only_what_the_profile_says(allowed: tuple[str, ...]) -> None:
+    lock = make_lock(client_content=allowed)
+    for part in (TEXT, AUDIO, IMAGE):
+        event = smallest("conversation.item.create", item=message(part))
+        create = {"type": "response.create", "response": {"input": [message(part)]}}
+        if part["type"] in allowed:
+            assert (judge(event, lock), judge(create, lock)) == (event, create)
+        else:
+            assert judge(event, lock) == ("event_not_allowed", "item.content[0].type")
+            assert judge(create, lock) == ("event_not_allowed", "response.input[0].content[0].type")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+@pytest.mark.parametrize("detail", [{}, {"detail": "auto"}, {"detail": "low"}, {"detail": "high"}])
+def test_an_image_stands_in_the_event_itself(kind: str, detail: dict[str, str]) -> None:
+    image = {"type": "input_image", "image_url": f"data:image/{kind};base64,{audio_text(1_000)}", **detail}
+    item = message(TEXT, image | {"file_id": "file_1"})
+    assert judge(smallest("conversation.item.create", item=item), SEEING) == smallest(
+        "conversation.item.create", item=message(TEXT, image)
+    )
+
+
+PNG = "data:image/png;base64,"
+NO_IMAGES = [
+    "", "x", "https://example.com/x.png", "http://169.254.169.254/", "file:///etc/passwd", "blob:x", "//example.com/x",
+    "data:", "data:image/png", "data:image/png;base64", PNG, PNG + "=", PNG + "A", PNG + "AA=", PNG + "AAAA=",
+    PNG + "AAAA ", PNG + "AA AA", PNG + " AAAA", PNG + "AAAA\n", PNG + "AA-_", PNG + "AAAA#x", PNG + "AAAA?x",
+    PNG + "AAAA,AAAA", PNG + "%41%41%41%41", PNG + "é", "data:image/png,AAAA", "data:image/png;base64;x=1,AAAA",
+    "data:image/png;charset=utf-8;base64,AAAA", "data:image/PNG;base64,AAAA", "DATA:image/png;base64,AAAA",
+    " data:image/png;base64,AAAA", "data:image/svg+xml;base64,AAAA", "data:image/gif;base64,AAAA",
+    "data:image/webp;base64,AAAA", "data:text/html;base64,AAAA", "data:;base64,AAAA",
+    "data:application/pdf;base64,AAAA",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", NO_IMAGES, ids=lambda value: repr(value)[:40])
+def test_an_image_is_nothing_that_the_service_would_fetch_or_guess(url: str) -> None:
+    event = smallest("conversation.item.create", item=message(TEXT, IMAGE | {"image_url": url}))
+    assert judge(event, SEEING) == ("invalid_event", "item.content[1].image_url")
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        *(({"image_url": x}, "image_url") for x in [*NOT_TEXT, {"url": "https://x"}]),
+        *(({"detail": x}, "detail") for x in [*NOT_TEXT, "", "High", "original"]),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_malformed_image_is_invalid(change: dict[str, Any], param: str) -> None:
+    event = smallest("conversation.item.create", item=message(IMAGE | change))
+    assert judge(event, SEEING) == ("invalid_event", f"item.content[0].{param}")
 
 
 # --- tool outputs ---
@@ -463,11 +526,11 @@ def test_a_bad_value_of_an_open_field_is_refused_and_of_a_locked_one_left_out(pa
 def test_some_fields_are_nobodys_to_open(path: str) -> None:
     lock = make_lock(open_fields=EVERYTHING | {path})
     for value in GOOD[path]:
-        for event, prefix in (
-            ({"type": "session.update", "session": nested(path, value)}, "session"),
-            ({"type": "response.create", "response": nested(path, value)}, "response"),
-        ):
-            assert judge(event, lock) == ("invalid_event", f"{prefix}.{path}")
+        update = {"type": "session.update", "session": nested(path, value)}
+        assert judge(update, lock) == ("invalid_event", f"session.{path}")
+        create = {"type": "response.create", "response": nested(path, value)}
+        left = ("invalid_event", f"response.{path}") if path in IN_RESPONSES else {"type": "response.create"}
+        assert judge(create, lock) == left
 
 
 def test_an_update_is_narrowed_to_its_open_fields() -> None:
@@ -566,6 +629,17 @@ def test_a_response_takes_its_own_fields_under_every_lock(field: str, lock_name:
         assert param.startswith(f"response.{field}")
 
 
+# What the protocol gives a single response (reference §3.6), beside its own fields.
+IN_RESPONSES = {
+    "instructions", "audio.output.format", "audio.output.voice", "tools", "tool_choice", "parallel_tool_calls",
+    "reasoning", "prompt", *SHARED,
+}  # fmt: skip
+
+
+def test_a_response_has_the_fields_that_the_protocol_gives_it() -> None:
+    assert {path for path, field in FIELDS.items() if field.response} == IN_RESPONSES
+
+
 @pytest.mark.parametrize("lock_name", ["narrow", "refuse", "open", "shut"])
 @pytest.mark.parametrize("path", sorted(set(FIELDS) - SHARED))
 def test_a_response_cannot_reach_around_the_lock(path: str, lock_name: str) -> None:
@@ -573,7 +647,7 @@ def test_a_response_cannot_reach_around_the_lock(path: str, lock_name: str) -> N
     for value in GOOD[path]:
         create = {"type": "response.create", "response": {"metadata": {"a": "b"}, **nested(path, value)}}
         verdict = judge(create, lock)
-        if path in lock.open_fields:
+        if path in lock.open_fields and path in IN_RESPONSES:
             assert verdict == create
         elif lock.on_locked_field == "refuse":
             assert verdict == ("field_locked", f"response.{path}")
@@ -642,6 +716,7 @@ NAMES = [
     "",
     "audio.output.voice", "server_url", "mcp", "authorization", "user", "system", "message", "input_text",
     "input_audio",
+    "input_image", "image_url", "detail",
     "function_call_output", "item_reference", "none", "auto", "realtime", "transcription", "call_1", "function", "name",
 ]  # fmt: skip
 scalars = st.one_of(
@@ -674,10 +749,12 @@ configs = st.lists(leaf_values | st.dictionaries(st.sampled_from(NAMES), anythin
 )
 items = st.one_of(
     anything,
-    st.sampled_from([message(TEXT), message(AUDIO), ANSWER, {"type": "item_reference", "id": "i"}]),
+    st.sampled_from([message(TEXT), message(AUDIO), message(IMAGE), ANSWER, {"type": "item_reference", "id": "i"}]),
     st.builds(
         lambda base, extra: base | extra,
-        st.sampled_from([message(TEXT), message(AUDIO), ANSWER, {"type": "item_reference", "id": "i"}]),
+        st.sampled_from(
+            [message(TEXT), message(TEXT, IMAGE), message(AUDIO), ANSWER, {"type": "item_reference", "id": "i"}]
+        ),
         st.dictionaries(st.sampled_from(NAMES), anything, max_size=3),
     ),
 )
@@ -729,15 +806,21 @@ EVENT_KEYS = {
     "response.cancel": {"response_id"},
 }
 RESPONSE_KEYS = {"conversation", "metadata", "output_modalities", "max_output_tokens", "input"}
-PART_KEYS = {"input_text": {"type", "text"}, "input_audio": {"type", "audio", "transcript"}}
+PART_KEYS = {
+    "input_text": {"type", "text"},
+    "input_audio": {"type", "audio", "transcript"},
+    "input_image": {"type", "image_url", "detail"},
+}
 
 
-def assert_item_within_lock(item: Mapping[str, Any], *, in_response: bool) -> None:
+def assert_item_within_lock(item: Mapping[str, Any], lock: Lock, *, in_response: bool) -> None:
     if item["type"] == "message":
         assert set(item) <= {"type", "role", "content", "id"}
         assert item["role"] == "user"
         for part in item["content"]:
+            assert part["type"] in lock.client_content
             assert set(part) <= PART_KEYS[part["type"]]
+            assert part.get("image_url", "data:image/").startswith("data:image/")
             assert all(isinstance(value, str | None) for value in part.values())
     elif item["type"] == "function_call_output":
         assert set(item) <= {"type", "call_id", "output", "id"}
@@ -769,11 +852,12 @@ def assert_within_lock(event: Mapping[str, Any], lock: Lock) -> None:
         assert config.pop("type") == lock.session["type"]
         assert_config_within_lock(config, lock)
     if event["type"] == "conversation.item.create":
-        assert_item_within_lock(event["item"], in_response=False)
+        assert_item_within_lock(event["item"], lock, in_response=False)
     if event["type"] == "response.create" and event.get("response") is not None:
         response = dict(event["response"])
+        assert set(flatten({key: value for key, value in response.items() if key not in RESPONSE_KEYS})) <= IN_RESPONSES
         for item in response.get("input", ()):
-            assert_item_within_lock(item, in_response=True)
+            assert_item_within_lock(item, lock, in_response=True)
         tokens = response.get("max_output_tokens", 1)
         assert isinstance(tokens, int)
         assert 1 <= tokens <= LIMITS.max_output_tokens

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from relay.channel import ChannelEnd
+from relay.deployments import Deployments
 from relay.meter import Meter
 from relay.wire import MAX_EARLY_BYTES, STALL_SECONDS, Wire
 from service_kit.errors import Ending, Refusal
@@ -32,6 +33,7 @@ class FakeChannel:
 
     def __init__(self) -> None:
         self.on_frame: Callable[[bytes], None] = lambda _: None
+        self.on_control: Callable[[], None] = lambda: None
         self.on_congestion: Callable[[bool], None] = lambda _: None
         self.on_send: Callable[[bytes], None] = lambda _: None
         self.ended: asyncio.Future[ChannelEnd] = asyncio.get_running_loop().create_future()
@@ -110,11 +112,12 @@ class Scene:
         self.waiting: asyncio.Queue[bytes] = asyncio.Queue()
 
     def _end(self, ending: Ending, told: Refusal | None = None) -> None:
+        self.wire.disconnect()
         self.endings.append((ending, told.code if told else None))
 
     def connect(self) -> "Scene":
         started = {"type": "airlock.session.started"}
-        self.wire.connect(self.model, {**SESSION, "id": "sess_1"}, self.waiting, started)
+        self.wire.connect(self.model, {**SESSION, "id": "sess_1"}, self.waiting, Deployments({}), started)
         return self
 
     def connected(self) -> "Scene":
@@ -403,6 +406,38 @@ async def test_messages_that_come_too_fast_end_the_session() -> None:
     scene.say({"type": "input_audio_buffer.clear"})
     assert scene.endings == [(Ending.POLICY, "rate_limited")]
     assert len(scene.model.sent) == 20
+
+
+async def test_a_flood_of_pings_ends_the_session_like_one_of_messages() -> None:
+    for connect in (Scene.connected, lambda scene: scene):  # before the lock is confirmed too
+        scene = connect(Scene(limits=make_limits(max_messages_per_second=10)))
+        for _ in range(20):
+            scene.browser.on_control()
+        assert scene.endings == []
+        scene.browser.on_control()
+        scene.browser.on_control()
+        assert scene.endings == [(Ending.POLICY, "rate_limited")]
+
+
+async def test_pings_and_messages_share_their_rate() -> None:
+    scene = Scene(limits=make_limits(max_messages_per_second=10)).connected()
+    for _ in range(10):
+        scene.browser.on_control()
+        scene.say({"type": "input_audio_buffer.clear"})
+    assert scene.endings == []
+    scene.browser.on_control()
+    assert scene.endings == [(Ending.POLICY, "rate_limited")]
+
+
+async def test_keeping_a_connection_alive_is_no_flood_and_no_activity() -> None:
+    scene = Scene(limits=make_limits(max_messages_per_second=1)).connected()
+    quiet_since = scene.wire.last_activity
+    for _ in range(1_000):
+        scene.clock.advance(10)
+        scene.browser.on_control()  # the client's own ping
+        scene.browser.on_control()  # its answer to ours
+    assert scene.endings == []
+    assert scene.wire.last_activity == quiet_since
 
 
 async def test_audio_that_runs_too_far_ahead_ends_the_session() -> None:

@@ -62,6 +62,29 @@ def test_a_param_that_is_no_field_name_is_not_written(capsys: pytest.CaptureFixt
     ]
 
 
+def test_an_origin_that_is_none_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("token_service", "INFO")
+    real = [
+        "https://voice.example.com",
+        "http://localhost:8080",
+        "http://[::1]:8080",
+        "null",
+        "moz-extension://a-1",
+        None,
+    ]
+    forged = [
+        CANARY, "https://a.example/" + CANARY, "https://a.example?" + CANARY, f"https://{CANARY}@a.example", "https://",
+        f"https://a.example {CANARY}", f"https://a.example\n{CANARY}", f"https://a.example\x1b[2J{CANARY}", "https://\udcff",
+        "https://\u0430.example", "https://a.example\u2028",
+    ]  # fmt: skip
+    for origin in (*real, *forged, "https://" + "a" * 10_000):
+        structlog.get_logger().info("mint.denied", origin=origin)
+    written = [line["origin"] for line in lines(capsys)]
+    assert written[: len(real)] == real
+    assert written[len(real) : -1] == ["(no origin)"] * len(forged)
+    assert written[-1] == ("https://" + "a" * 10_000)[:256]
+
+
 def test_long_values_are_cut_and_strings_in_objects_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("token_service", "INFO")
     structlog.get_logger().info("session.end", param="p" * 10_000, tokens={"input": 3, "nested": {"text": CANARY}})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service_kit.prices import PRICES, Price
 from service_kit.profiles import CLIENT_EVENTS, Profile, ProfileLimits, ProfilesError, load_profiles, parse_profiles
 
 MINIMAL = '[profiles.p]\nmodel = "gpt-realtime-2.1"\n'
@@ -19,6 +20,7 @@ def test_defaults_are_strict() -> None:
     assert strict.open_fields == ()
     assert strict.hide == ("instructions", "tools", "tool_choice", "prompt", "tracing")
     assert set(strict.client_events) == CLIENT_EVENTS - {"output_audio_buffer.clear"}
+    assert strict.client_content == ("input_audio", "input_text")
     assert strict.limits == ProfileLimits(
         token_seconds=300,
         max_session_seconds=600,
@@ -45,6 +47,7 @@ def test_defaults_are_strict() -> None:
         ('open_fields = ["model"]', "model"),
         ('hide = ["secrets"]', "secrets"),
         ('client_events = ["session.delete"]', "session.delete"),
+        ('client_content = ["output_text"]', "output_text"),
         ('on_locked_field = "ignore"', "on_locked_field"),
         ('[profiles.p.session]\nmodel = "other"', "model"),
         ("[profiles.p.session]\ntemperature = 1", "temperature"),
@@ -96,9 +99,85 @@ def test_a_cost_cap_may_be_whole_dollars(cost: str) -> None:
     assert profile(f"[profiles.p.limits]\nmax_cost_usd = {cost}").limits.max_cost_usd == float(cost)
 
 
+UNPRICED = '[profiles.p]\nmodel = "m"\n[profiles.p.limits]\nmax_cost_usd = 1\n'
+ROW = {column: index + 1 for index, column in enumerate(Price.model_fields)}
+
+
+def row(table: str, **columns: object) -> str:
+    return f"[{table}]\n" + "".join(f"{name} = {value}\n" for name, value in columns.items())
+
+
 def test_a_cost_cap_needs_a_priced_model() -> None:
-    with pytest.raises(ProfilesError, match="no price for"):
-        parse_profiles('[profiles.p]\nmodel = "m"\n[profiles.p.limits]\nmax_cost_usd = 1')
+    other = UNPRICED.replace("profiles.p", "profiles.q").replace('"m"', '"n"')
+    with pytest.raises(ProfilesError) as caught:
+        parse_profiles(UNPRICED + other)
+    for named in ("p: limits.max_cost_usd", "no price for 'm'", "q: limits.max_cost_usd", "no price for 'n'"):
+        assert named in str(caught.value)
+
+
+def test_a_price_can_be_added_and_replaced() -> None:
+    parsed = parse_profiles(UNPRICED + row("prices.m", **ROW) + row('prices."gpt-realtime-2.1"', **ROW))
+    for model in ("m", "gpt-realtime-2.1"):
+        assert parsed.price_list.responses[model].model_dump() == ROW
+    assert parsed.price_list.responses["gpt-realtime-2"] == PRICES["gpt-realtime-2"]
+
+
+TRANSCRIBING = """
+[profiles.p]
+model = "t"
+{0}
+[profiles.p.session]
+type = "transcription"
+[profiles.p.session.audio.input.transcription]
+{1}
+[profiles.p.limits]
+max_cost_usd = 1
+"""
+BY_MINUTE = row("transcription_prices.t", minute=0.006)
+
+
+def test_a_transcription_s_cost_cap_needs_a_price_of_the_model_it_is_locked_to() -> None:
+    parsed = parse_profiles(TRANSCRIBING.format("", 'model = "t"') + BY_MINUTE)
+    assert parsed.price_list.transcription["t"].minute == 0.006
+    for open_fields, model, prices in (
+        ("", 'model = "t"', ""),
+        ("", 'model = "t"', row("prices.t", **ROW)),
+        ("", 'model = "u"', BY_MINUTE),
+        ("", 'language = "en"', BY_MINUTE),
+        ('open_fields = ["audio.input.transcription"]', 'model = "t"', BY_MINUTE),
+        ('open_fields = ["audio.input"]', 'model = "t"', BY_MINUTE),
+    ):
+        with pytest.raises(ProfilesError, match="transcription_prices"):
+            parse_profiles(TRANSCRIBING.format(open_fields, model) + prices)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        *((row("prices.m", **{k: v for k, v in ROW.items() if k != gone}), f"prices.m.{gone}") for gone in ROW),
+        *((row("prices.m", **ROW | {"text_in": x}), "prices.m.text_in") for x in ("-1", "nan", "inf", "true", '"4"')),
+        (row("prices.m", **ROW, minute=1), "prices.m.minute"),
+        ("prices = 1", "prices"),
+        (row('prices.""', **ROW), "prices"),
+        (row("transcription_prices.t"), "transcription_prices.t"),
+        (row("transcription_prices.t", text_in=1, audio_in=1), "transcription_prices.t"),
+        (row("transcription_prices.t", text_in=1, audio_in=1, text_out=1, minute=1), "transcription_prices.t"),
+        (row("transcription_prices.t", minute=1, text_out=1), "transcription_prices.t"),
+        (row("transcription_prices.t", minute=-1), "transcription_prices.t.minute"),
+        (row("transcription_prices.t", hour=1), "transcription_prices.t.hour"),
+    ],
+)  # fmt: skip
+def test_a_problem_of_a_price_is_named(text: str, named: str) -> None:
+    with pytest.raises(ProfilesError) as caught:
+        parse_profiles(text + "\n" + MINIMAL)
+    assert named in str(caught.value)
+
+
+def test_every_problem_of_the_prices_is_listed() -> None:
+    with pytest.raises(ProfilesError) as caught:
+        parse_profiles(row("prices.m", text_in=-1) + row("transcription_prices.t") + UNPRICED.replace('"m"', '""'))
+    for named in ("prices.m.text_in", "prices.m.audio_out", "transcription_prices.t", "profiles.p.model"):
+        assert named in str(caught.value)
 
 
 def test_every_problem_is_listed() -> None:

@@ -222,12 +222,27 @@ async def test_what_is_not_http_gets_our_error_and_no_banner(port: int, sent: by
     assert code_of(answer) == code
 
 
-async def test_an_unknown_expectation_is_refused_without_a_banner(port: int) -> None:
-    sent = b"POST /v1/echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: magic\r\nContent-Length: 0\r\n\r\n"
-    answer = await talk(port, sent)
-    assert answer.startswith(b"HTTP/1.1 417 ")
-    assert b"aiohttp" not in answer.lower()
-    assert b"X-Content-Type-Options: nosniff" in answer
+@pytest.mark.parametrize("path", ["/v1/echo", "/healthz", "/nowhere"])
+async def test_an_unknown_expectation_is_refused_like_anything_else(http: aiohttp.ClientSession, path: str) -> None:
+    for method in ("POST", "GET"):
+        async with http.request(method, path, headers={"Expect": "magic"}) as response:
+            assert response.status == 400
+            assert (await error_of(response))["code"] == "invalid_request"
+            assert {name: response.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+            assert "Server" not in response.headers
+
+
+async def test_a_connection_lives_on_after_an_unknown_expectation(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """Its first request was complete, so the deadline for that is over."""
+    monkeypatch.setattr(http_server, "HEADER_SECONDS", 0.2)
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: magic\r\n\r\n")
+        assert b" 400 " in await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.3)  # the deadline itself must pass
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"HTTP/1.1 200 " in await reader.read()
+        writer.close()
 
 
 async def test_a_connection_that_never_completes_its_headers_is_cut(monkeypatch: pytest.MonkeyPatch, port: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
@@ -76,6 +77,34 @@ async def test_a_browser_mints_a_token_that_a_relay_can_redeem(http: aiohttp.Cli
 async def test_no_body_is_the_default(http: aiohttp.ClientSession) -> None:
     async with http.post(PATH, headers=FROM_PAGE) as response:
         assert response.status == 200
+
+
+async def test_no_token_is_made_for_a_model_that_no_upstream_has(
+    make_settings: MakeSettings, redis: Redis, tmp_path: Path
+) -> None:
+    path = tmp_path / "upstreams.toml"
+    path.write_text(
+        """
+        [profiles.default]
+        model = "gpt-realtime-2.1"
+        callers = ["api_key"]
+
+        [[upstreams]]
+        name = "sweden"
+        kind = "azure"
+        base_url = "https://voice-se.openai.azure.com/openai/v1"
+        auth = "secret:sweden-key"
+        models = { "gpt-realtime-2.1" = "voice" }
+        """
+    )
+    async with (
+        serving(create_app(make_settings(airlock_profiles=str(path)))) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+    ):
+        body = {"session": {"model": "gpt-realtime-2"}}
+        assert await refusal(http, body, FROM_SHOP) == (400, "invalid_request", "session.model")
+        assert await records(redis) == []
+        await mint(http, {"session": {"model": "gpt-realtime-2.1"}}, FROM_SHOP)
 
 
 @pytest.mark.parametrize(("seconds", "lifetime"), [(10, 10), (77, 77), (7_200, 300)])

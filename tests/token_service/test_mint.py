@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from service_kit.errors import Refusal
+from service_kit.prices import Price, PriceList, TranscriptionPrice
 from service_kit.session_token import Claims, Quota
+from service_kit.upstreams import UpstreamSettings, upstreams_of_environment
 from tests.examples import NOW, PAGE, profiles
 from token_service.callers import Caller, CallerKey
 from token_service.ceilings import Ceilings
@@ -16,6 +19,7 @@ from token_service.mint import decide_claims
 from token_service.mint_request import parse_mint_request
 from token_service.mint_response import mint_response
 
+OPENAI = upstreams_of_environment(azure_endpoint=None, openai_base_url=None)
 BROWSER = Caller(kind="anonymous", tenant="anonymous", subject="pseudonym", origin=PAGE)
 
 
@@ -44,6 +48,8 @@ def mint(body: object, caller: Caller = BROWSER) -> Claims:
         parse_mint_request(body),
         caller,
         profiles().profiles,
+        prices=profiles().price_list,
+        upstreams=OPENAI,
         allowed_origins=[PAGE, "https://b.example"],
         now=NOW,
         ceilings=CEILINGS,
@@ -196,6 +202,8 @@ def test_a_browser_s_values_are_the_client_s_kind() -> None:
             parse_mint_request(body),
             BROWSER,
             {"default": open_tools},
+            prices=profiles().price_list,
+            upstreams=OPENAI,
             allowed_origins=[PAGE],
             now=NOW,
             ceilings=CEILINGS,
@@ -207,7 +215,16 @@ def test_an_open_token_cap_is_still_lowered_to_the_limit() -> None:
     capped = profiles().profiles["default"].model_copy(update={"open_fields": ("max_output_tokens",)})
     capped = capped.model_copy(update={"limits": capped.limits.model_copy(update={"max_output_tokens": 100})})
     body = parse_mint_request({"session": {"max_output_tokens": "inf"}})
-    claims = decide_claims(body, BROWSER, {"default": capped}, allowed_origins=[PAGE], now=NOW, ceilings=CEILINGS)
+    claims = decide_claims(
+        body,
+        BROWSER,
+        {"default": capped},
+        prices=profiles().price_list,
+        upstreams=OPENAI,
+        allowed_origins=[PAGE],
+        now=NOW,
+        ceilings=CEILINGS,
+    )
     assert claims.lock.session["max_output_tokens"] == 100
 
 
@@ -293,6 +310,63 @@ def test_a_cost_is_limited_only_where_it_can_be_counted() -> None:
     assert mint(unpriced | {"airlock": {"profile": "trusted"}}, trusted()).limits.max_cost_usd is None
     asked = {"airlock": {"profile": "dictation", "max_cost_usd": 1}}
     assert refusal(asked) == ("invalid_request", "airlock.max_cost_usd")
+
+
+def test_a_model_that_no_upstream_has_is_refused() -> None:
+    azure, other = (
+        UpstreamSettings(
+            name=name, kind="azure", base_url="https://x/openai/v1", auth="secret:x", models={model: f"{name}-voice"}
+        )
+        for name, model in (("sweden", "gpt-realtime-2.1"), ("france", "gpt-realtime-2"))
+    )
+
+    def minted(upstreams: Sequence[UpstreamSettings], model: str) -> Claims:
+        request = parse_mint_request({"session": {"model": model}, "airlock": {"profile": "trusted"}})
+        prices = profiles().price_list
+        return decide_claims(
+            request,
+            trusted(),
+            profiles().profiles,
+            prices=prices,
+            upstreams=upstreams,
+            allowed_origins=[],
+            now=NOW,
+            ceilings=CEILINGS,
+        )
+
+    for upstreams in ([azure, other], [other, *OPENAI], OPENAI):
+        assert minted(upstreams, "gpt-realtime-2").lock.model == "gpt-realtime-2"
+    assert minted([azure, *OPENAI], "gpt-of-tomorrow").lock.model == "gpt-of-tomorrow"
+    for upstreams, model in (([azure], "gpt-realtime-2"), ([azure, other], "france-voice"), ([azure, other], "x")):
+        with pytest.raises(Refusal) as caught:
+            minted(upstreams, model)
+        assert (caught.value.code, caught.value.param) == ("invalid_request", "session.model")
+
+
+def test_a_cost_is_counted_with_the_prices_of_this_deployment() -> None:
+    row = dict.fromkeys(Price.model_fields, 1.0)
+    prices = PriceList({"gpt-of-tomorrow": Price(**row)}, {"gpt-transcribe": TranscriptionPrice(minute=0.006)})
+
+    def minted(body: object) -> Claims:
+        request = parse_mint_request(body)
+        known = profiles().profiles
+        return decide_claims(
+            request,
+            trusted(),
+            known,
+            prices=prices,
+            upstreams=OPENAI,
+            allowed_origins=[PAGE],
+            now=NOW,
+            ceilings=CEILINGS,
+        )
+
+    assert minted({"session": {"model": "gpt-of-tomorrow"}}).limits.max_cost_usd == 2.0
+    said = {"audio": {"input": {"transcription": {"model": "gpt-transcribe"}}}}
+    asked = {"airlock": {"profile": "dictation", "max_cost_usd": 1}}
+    assert minted(asked | {"session": said}).limits.max_cost_usd == 1
+    with pytest.raises(Refusal, match="invalid_request"):
+        minted(asked)  # its transcription model is open to the client
 
 
 def test_a_key_names_subject_origin_reference_and_metadata() -> None:
@@ -395,7 +469,14 @@ def test_the_answer_shows_the_session_without_what_is_hidden() -> None:
 def test_the_answer_shows_what_a_profile_does_not_hide() -> None:
     open_handed = profiles().profiles["default"].model_copy(update={"hide": ()})
     claims = decide_claims(
-        parse_mint_request({}), BROWSER, {"default": open_handed}, allowed_origins=[PAGE], now=NOW, ceilings=CEILINGS
+        parse_mint_request({}),
+        BROWSER,
+        {"default": open_handed},
+        prices=profiles().price_list,
+        upstreams=OPENAI,
+        allowed_origins=[PAGE],
+        now=NOW,
+        ceilings=CEILINGS,
     )
     session = shown(claims)["session"]
     assert session["instructions"] == "canary-instructions"

@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 
 from tests.examples import KEY, PROFILES_TOML
+from tests.serving import talk
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 20.0
@@ -81,6 +82,31 @@ async def test_a_stop_is_announced_and_what_is_in_flight_is_answered(tmp_path: P
         writer.close()
         await line_with(process, "drain.end")
         assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [
+        (b"https://evil.example", "https://evil.example"),
+        (b"https://" + b"a" * 5_000, "https://" + "a" * 248),
+        (b'"}, {"event": "mint.ok"}', "(no origin)"),
+        (b"\xff\xc3\xa9\xe2\x80\xa8", "(no origin)"),
+        (b"https://evil.example\t%s{0}", "(no origin)"),
+    ],
+)
+async def test_a_denied_mint_leaves_one_line_whatever_its_origin(
+    tmp_path: Path, variables: dict[str, str], sent: bytes, written: str
+) -> None:
+    async with started(tmp_path, **variables) as process:
+        port = (await line_with(process, "listening"))["port"]
+        head = b"POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n"
+        answer = await talk(port, head + b"Origin: " + sent + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        process.terminate()
+        assert process.stdout
+        lines = [json.loads(text) async for text in process.stdout]
+        denied = [(line["event"], line["origin"]) for line in lines if line["event"].startswith("mint.")]
+        assert denied == [("mint.denied", written)]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -86,6 +86,11 @@ def test_development_needs_little(environment: pytest.MonkeyPatch) -> None:
         ("CALLER_API_KEYS", json.dumps([SHOP | {"sha256": CANARY}]), "0.sha256: must be the SHA-256"),
         ("CALLER_API_KEYS", json.dumps([SHOP | {"max_sesion_seconds": 1}]), "0.max_sesion_seconds"),
         ("CALLER_API_KEYS", json.dumps([SHOP | {"profiles": ["default", "nobody"]}]), "do not exist: nobody"),
+        (
+            "CALLER_API_KEYS",
+            json.dumps([SHOP | {"profiles": ["default", "dictation"], "max_cost_usd": 5}]),
+            "no price, in the profiles: dictation",
+        ),
         ("CALLER_API_KEYS", json.dumps([SHOP, SHOP]), "same name"),
         ("CALLER_API_KEYS", json.dumps([SHOP, SHOP | {"name": "other"}]), "same hash"),
         ("RELAY_URL", "https://voice.example.com", "WebSocket URL"),
@@ -178,7 +183,7 @@ def test_relay_origin_has_no_path(environment: pytest.MonkeyPatch, url: str, ori
 def test_a_quota_in_dollars_needs_a_price_for_every_profile(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    assert f"{name}: counts with prices, and there is none for 'gpt-transcribe'" in refuse(
+    assert f"{name}: counts with prices, and they do not tell what the profile 'dictation' costs" in refuse(
         environment, capsys, **{name: "5"}
     )
     Path("profiles.toml").write_text(PROFILES_TOML.partition("[profiles.dictation]")[0])

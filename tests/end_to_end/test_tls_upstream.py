@@ -1,0 +1,95 @@
+"""A model that is reached over TLS, as OpenAI's is: its certificate must be one that the machine trusts."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from local_cloud.realtime import Simulator
+from tests.certificates import self_signed
+from tests.end_to_end.clients import appends, mint, refused_events, talking
+from tests.end_to_end.conftest import DEFAULTS
+from tests.end_to_end.traces import Traces
+from tests.stack import Stack
+
+ON_BOTH_LIBRARIES = True
+pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
+
+
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass bytes from one side to the other until it has no more."""
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    writer.close()
+
+
+@asynccontextmanager
+async def over_tls(port: int, serves_with: ssl.SSLContext) -> AsyncIterator[int]:
+    """A port that speaks TLS in front of one that does not."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, to_behind = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, to_behind), pass_on(behind, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serves_with)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def stack_with(
+    folder: Path, simulator: Simulator, websocket_library: str, *, is_trusted: bool
+) -> AsyncIterator[Stack]:
+    """The product with the simulator behind TLS; the relay is started trusting its certificate, or not."""
+    certificate, serves_with, _ = self_signed(folder)
+    async with over_tls(int(simulator.origin.rpartition(":")[2]), serves_with) as port:
+        settings = DEFAULTS | {"WEBSOCKETS": websocket_library}
+        if is_trusted:
+            settings["SSL_CERT_FILE"] = str(certificate)
+        stack = Stack(folder, openai_base_url=f"https://localhost:{port}/v1", **settings)
+        await asyncio.to_thread(stack.__enter__)
+        try:
+            yield stack
+        finally:
+            await asyncio.to_thread(stack.__exit__)
+
+
+async def test_a_session_is_held_over_tls(
+    simulator: Simulator, http: aiohttp.ClientSession, tmp_path: Path, websocket_library: str
+) -> None:
+    speech = bytes(range(256)) * 90  # 480 ms
+    async with stack_with(tmp_path, simulator, websocket_library, is_trusted=True) as stack:
+        with Traces(stack) as traces:
+            async with talking(http, stack) as (talk, minted):
+                await talk.send(*appends(speech), *appends(speech * 2, len(speech) * 2))
+                assert await talk.ask() == 'You said: "Good day"'
+                upstream = simulator.connections[-1]
+                await upstream.wait_received("input_audio_buffer.append", 6)
+            receipt = await traces.session_end(minted.token_id)
+            assert await upstream.wait_ended() == 1000
+    assert receipt["ending"] == "browser_closed"
+    assert receipt["audio_in_seconds"] == pytest.approx(3 * len(speech) / 48_000, abs=0.01)
+
+
+async def test_a_certificate_that_is_not_trusted_is_refused_and_the_token_goes_back(
+    simulator: Simulator, http: aiohttp.ClientSession, tmp_path: Path, websocket_library: str
+) -> None:
+    before = len(simulator.connections)
+    async with stack_with(tmp_path, simulator, websocket_library, is_trusted=False) as stack:
+        with Traces(stack) as traces:
+            minted = await mint(http, stack)
+            code, error = await refused_events(http, stack, minted)
+            assert (code, error["code"]) == (1011, "upstream_unavailable")
+            assert (await traces.session_end(minted.token_id))["ending"] == "model_failed"
+            assert traces.token(minted.token_id)["state"] == "minted"
+    assert len(simulator.connections) == before
