@@ -53,6 +53,7 @@ class RedisServer:
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def start(self) -> None:
         """Return when this very server answers; raise ``RedisWillNotStart`` with its reason when it does not."""
@@ -60,7 +61,9 @@ class RedisServer:
         if not os.access(binary, os.X_OK):
             raise RedisWillNotStart(f"{binary} is not there, or is not a program.")
         options = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no"}
-        options |= {"maxmemory-policy": "noeviction", "loglevel": "warning"}
+        # Of its own: a replica leaves a copy of its primary where it runs, which the next server there would load.
+        self._folder = tempfile.TemporaryDirectory()
+        options |= {"dir": self._folder.name, "maxmemory-policy": "noeviction", "loglevel": "warning"}
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         # A nameless file: unlike a pipe it needs no reader.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
@@ -102,6 +105,8 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
         self._log.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def last_lines(self, count: int = 10) -> str:
         """Return the end of what the running, or just ended, server has logged."""

@@ -54,7 +54,7 @@ def create_app(settings: RelaySettings) -> web.Application:
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
     app[LIVE] = live = LiveSessions(settings.max_sessions)
     redis = redis_client.connect(settings.redis_url.get_secret_value())
-    app[READINESS] = Readiness(redis=lambda: redis_client.ping(redis))
+    app[READINESS] = Readiness(redis=redis.answers)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         ceilings = SessionCeilings(

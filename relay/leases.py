@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from redis.asyncio import Redis
 
 from service_kit.errors import Refusal
 from service_kit.live_slots import slots_key
 from service_kit.log import where
-from service_kit.redis_client import Pseudonyms, RedisUnavailable, Script
+from service_kit.redis_client import Pseudonyms, RedisClient, RedisUnavailable, Script
 from service_kit.revocation import Kind, Target
 from service_kit.session_token import Claims
 
@@ -42,8 +41,11 @@ return 1
 _RENEW: Final = """
 -- KEYS[1]  as above                    ARGV  session id, lease in milliseconds
 -- Adds the session even if its entry is gone: a live session counts, also after Redis lost everything.
+-- First a write that frees: after it Redis lets a script write on, so that a full memory ends no live session.
 local time = redis.call('TIME')
-redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2], ARGV[1])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
@@ -77,7 +79,7 @@ class Slot:
 class Leases:
     """Takes, renews and frees leases."""
 
-    def __init__(self, redis: Redis, environment: str, pseudonyms: Pseudonyms, ceilings: SessionCeilings) -> None:
+    def __init__(self, redis: RedisClient, environment: str, pseudonyms: Pseudonyms, ceilings: SessionCeilings) -> None:
         self._environment = environment
         self._pseudonyms = pseudonyms
         self._ceilings = ceilings
@@ -111,12 +113,14 @@ class Leases:
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             await self._take_all(slots, session_id)
-            renewing = asyncio.create_task(self._keep(slots, session_id, renewed), name="lease renewal")
+            over = asyncio.Event()
+            renewing = asyncio.create_task(self._keep(slots, session_id, renewed, over), name="lease renewal")
             renewing.add_done_callback(lambda task: _note_lost(task, lost))
             try:
                 yield lost
             finally:
-                renewing.cancel()
+                # Not cancelled: a renewal that Redis hears after the slots were freed would take them again.
+                over.set()
                 await asyncio.wait([renewing])
         finally:
             await self._free_all(slots, session_id)
@@ -136,20 +140,26 @@ class Leases:
             with contextlib.suppress(RedisUnavailable):
                 await self._free(slot.key, session_id)
 
-    async def _keep(self, slots: tuple[Slot, ...], session_id: str, renewed: Callable[[], Awaitable[None]]) -> None:
-        """Renew the slots; returns when they have run out."""
+    async def _keep(
+        self, slots: tuple[Slot, ...], session_id: str, renewed: Callable[[], Awaitable[None]], over: asyncio.Event
+    ) -> bool:
+        """Renew the slots until it is ``over``; returns whether they were lost, having run out before."""
         loop = asyncio.get_running_loop()
         runs_out = loop.time() + LEASE_SECONDS
         renew_in: float = RENEW_SECONDS
         while True:
-            await asyncio.sleep(min(renew_in, max(0.0, runs_out - loop.time())))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(renew_in, max(0.0, runs_out - loop.time()))):
+                    await over.wait()
+            if over.is_set():
+                return False
             asked_at = loop.time()
             try:
                 for slot in slots:
                     await self._renew(slot.key, session_id, LEASE_SECONDS * 1000)
             except RedisUnavailable:
                 if loop.time() >= runs_out:
-                    return
+                    return True
                 renew_in = 1.0
             else:
                 runs_out = asked_at + LEASE_SECONDS
@@ -158,11 +168,13 @@ class Leases:
                     await renewed()
 
 
-def _note_lost(renewing: asyncio.Task[None], lost: asyncio.Future[None]) -> None:
+def _note_lost(renewing: asyncio.Task[bool], lost: asyncio.Future[None]) -> None:
     """Whatever stopped the renewal but its owner, the slots are lost."""
     if renewing.cancelled():
         return
     if (error := renewing.exception()) is not None:
         structlog.get_logger().error("internal_error", error=type(error).__name__, at=where(error))
+    elif not renewing.result():
+        return
     if not lost.done():
         lost.set_result(None)

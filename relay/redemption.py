@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from redis.asyncio import Redis
-
 from relay.admission import Ticket
 from service_kit.errors import Refusal
-from service_kit.redis_client import RedisUnavailable, Script
+from service_kit.redis_client import RedisClient, RedisUnavailable, Script
 from service_kit.session_token import Claims, InvalidToken
 from service_kit.token_record import record_key
 
@@ -149,7 +147,7 @@ class Redemption:
 class Redemptions:
     """The scripts that change a token's state on behalf of a session."""
 
-    def __init__(self, redis: Redis, environment: str) -> None:
+    def __init__(self, redis: RedisClient, environment: str) -> None:
         self._environment = environment
         self._redeem = Script(redis, _REDEEM)
         self.live = Script(redis, _GO_LIVE)

@@ -35,7 +35,8 @@ class Spending:
             (Target(Kind.TENANT, identity.tenant), claims.tenant_quota),
         )
         self._known = dict.fromkeys((holder for holder, _ in self._limits), NOTHING)
-        self._one_at_a_time = asyncio.Lock()  # the last addition must come last
+        self._one_at_a_time = asyncio.Lock()
+        self._is_over = False  # the last addition comes last
 
     async def check(self) -> None:
         """Look whether there is anything left for the session. Raises Refusal."""
@@ -50,6 +51,9 @@ class Spending:
         """Add what is new in ``so_far``; whether a quota is used up. Raises RedisUnavailable."""
         used_up = False
         async with self._one_at_a_time:
+            if self._is_over:
+                return False
+            self._is_over = is_over
             for holder, quota in self._limits:
                 known = self._known[holder]
                 used = await self._quotas.add(holder, self._session_id, so_far, known, is_over=is_over)

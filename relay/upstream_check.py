@@ -7,11 +7,14 @@ that is away for a moment must not keep a relay from starting.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+import openai
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from service_kit.upstreams import UpstreamSettings
 
@@ -24,25 +27,19 @@ async def check_upstreams(
     upstreams: Collection[UpstreamSettings], key_of: Callable[[UpstreamSettings], str], models: Collection[str]
 ) -> None:
     """Ask each upstream for the models it should have, and log what it says; never raises."""
-    openai = await asyncio.to_thread(_import_openai)
-    await asyncio.gather(*(_check(openai, each, key_of(each), models) for each in upstreams))
+    await asyncio.gather(*(_check(each, key_of(each), models) for each in upstreams))
 
 
-def _import_openai() -> Any:
-    """The SDK takes half a second to import, so it must not hold up the event loop, or those who do not check."""
-    import openai
-
-    return openai
-
-
-async def _check(openai: Any, upstream: UpstreamSettings, api_key: str, models: Collection[str]) -> None:
+async def _check(upstream: UpstreamSettings, api_key: str, models: Collection[str]) -> None:
     log = structlog.get_logger().bind(upstream=upstream.name, provider=upstream.provider)
     client = openai.AsyncOpenAI(
         api_key=api_key,
         base_url=_over_http(upstream.base_url),
         timeout=CHECK_SECONDS,
         max_retries=1,
-        http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False),
+        http_client=openai.DefaultAsyncHttpxClient(
+            trust_env=False, follow_redirects=False, verify=ssl.create_default_context()
+        ),
     )
     async with client:
         try:
@@ -50,7 +47,7 @@ async def _check(openai: Any, upstream: UpstreamSettings, api_key: str, models: 
                 await client.models.list(extra_headers={"api-key": api_key, "Authorization": openai.Omit()})
             else:
                 for model in sorted(models):
-                    await _check_model(openai, client, log, model)
+                    await _check_model(client, log, model)
         except openai.APIStatusError as error:
             if error.status_code in _WRONG_KEY:
                 log.error("upstream.auth_failed", error=f"HTTP {error.status_code}")
@@ -62,7 +59,7 @@ async def _check(openai: Any, upstream: UpstreamSettings, api_key: str, models: 
             log.info("upstream.checked")
 
 
-async def _check_model(openai: Any, client: Any, log: Any, model: str) -> None:
+async def _check_model(client: openai.AsyncOpenAI, log: FilteringBoundLogger, model: str) -> None:
     try:
         await client.models.retrieve(model)
     except openai.NotFoundError:

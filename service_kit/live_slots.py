@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from redis.asyncio import Redis
-
-from service_kit.redis_client import Script
+from service_kit.redis_client import RedisClient, Script
 from service_kit.revocation import Target
 
 _COUNT: Final = """
@@ -29,7 +27,7 @@ def slots_key(environment: str, holder: Target) -> str:
 class LiveSlots:
     """Counts the live sessions of one environment."""
 
-    def __init__(self, redis: Redis, environment: str) -> None:
+    def __init__(self, redis: RedisClient, environment: str) -> None:
         self._environment = environment
         self._count = Script(redis, _COUNT)
 

@@ -2,13 +2,16 @@
 
 Content never reaches a logger; the list is the second line of defence. Library log records keep their place in the
 code and their exception's type, never their text: aiohttp, for one, logs a rejected handshake with the token in it.
+
+A log that cannot be written costs its lines and nothing else: they are counted, and the count is logged when it can be.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
-import sys
+import time
 import traceback
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -16,7 +19,10 @@ from typing import Any, Final
 
 import structlog
 
+STDOUT: Final = 1
 MAX_VALUE_CHARS: Final = 256
+MAX_LIBRARY_LINES: Final = 9
+"""Of libraries' records in one second; asyncio, out of descriptors, writes hundreds. One more line counts the rest."""
 
 ALLOWED_KEYS: Final = frozenset(
     {
@@ -40,6 +46,7 @@ ALLOWED_KEYS: Final = frozenset(
         "host",
         "http_status",
         "level",
+        "lines",
         "live_sessions",
         "logger",
         "method",
@@ -98,10 +105,57 @@ def _cut(value: object) -> object:
     return str(value)[:MAX_VALUE_CHARS]
 
 
+class _Lines:
+    """Writes whole lines to a descriptor, past any buffer; what it does not take is dropped and counted."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._dropped = 0
+        self._torn = False
+
+    def msg(self, line: str) -> None:
+        """Write one line; never raises."""
+        if not self._write(line):
+            self._dropped += 1
+        elif self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            structlog.get_logger().warning("log.dropped", lines=dropped)
+            if self._dropped:  # not even that was taken
+                self._dropped = dropped
+
+    def _write(self, line: str) -> bool:
+        text = f"\n{line}\n" if self._torn else f"{line}\n"
+        try:
+            written = os.write(self._descriptor, text.encode())
+        except OSError:
+            return False
+        if written:
+            self._torn = written < len(text)  # JSON of ours is ASCII
+        return written == len(text)
+
+    log = debug = info = warn = warning = error = err = critical = fatal = failure = exception = msg
+
+
 class _LibraryRecords(logging.Handler):
-    """Turns a library's record into one of our lines, without its text."""
+    """Turns a library's record into one of our lines, without its text, and a flood of them into a count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._in_second = 0
+        self._dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._in_second = second, 0
+            if self._dropped:
+                structlog.get_logger().warning("log.dropped", logger=record.name, lines=self._dropped)
+                self._dropped = 0
+        if self._in_second == MAX_LIBRARY_LINES:
+            self._dropped += 1
+            return
+        self._in_second += 1
         error = record.exc_info[1] if record.exc_info else None
         structlog.get_logger().log(
             record.levelno,
@@ -114,6 +168,7 @@ class _LibraryRecords(logging.Handler):
 
 def set_up_logging(service: str, level: str) -> None:
     """Send every log of this process to standard output as JSON lines, from ``level`` upwards."""
+    lines = _Lines(STDOUT)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -123,7 +178,7 @@ def set_up_logging(service: str, level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)

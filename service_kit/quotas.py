@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import Final
 
-from redis.asyncio import Redis
-
-from service_kit.redis_client import Script
+from service_kit.redis_client import RedisClient, Script
 from service_kit.revocation import Target
 from service_kit.session_token import Quota
 
@@ -99,7 +97,7 @@ def is_used_up(quota: Quota, used: Usage) -> bool:
 class Quotas:
     """The sums of one environment."""
 
-    def __init__(self, redis: Redis, environment: str) -> None:
+    def __init__(self, redis: RedisClient, environment: str) -> None:
         self._prefix = f"airlock:{environment}:used"
         self._add = Script(redis, _ADD)
         self._look = Script(redis, _LOOK)

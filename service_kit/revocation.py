@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from redis.asyncio import Redis
-
-from service_kit.redis_client import Script, answer
+from service_kit.redis_client import RedisClient, Script
 from service_kit.session_token import MAX_TOKEN_SECONDS
 from service_kit.token_record import record_key
 
@@ -111,7 +109,7 @@ class Identity:
 class Revocations:
     """The markers and orders of one environment."""
 
-    def __init__(self, redis: Redis, environment: str) -> None:
+    def __init__(self, redis: RedisClient, environment: str) -> None:
         self._redis = redis
         self._environment = environment
         self._end = Script(redis, _END)
@@ -136,7 +134,7 @@ class Revocations:
 
     async def unblock(self, target: Target) -> bool:
         """Whether there was a block to lift. Raises RedisUnavailable."""
-        return bool(await answer(self._redis.delete(self._key("blocked", target))))
+        return bool(await self._redis.ask(lambda: self._redis.delete(self._key("blocked", target))))
 
     async def is_blocked(self, *targets: Target) -> bool:
         """Whether one of them may have no token now. Raises RedisUnavailable."""
@@ -161,7 +159,7 @@ class Revocations:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.get(key)
-            return await answer(pipeline.execute())
+            return await self._redis.ask(pipeline.execute)
 
     def _key(self, what: str, target: Target) -> str:
         return f"airlock:{self._environment}:{what}:{target.kind}:{target.id}"

@@ -1,9 +1,11 @@
 """The relay as ``python -m relay`` starts it, with a window into the process and with what a test wants altered.
 
-``GET /tests/state`` tells what the process holds (:class:`tests.soak.measure.Held`). From the environment:
-``ALTERED_HEARTBEAT_SECONDS``, how long a connection may be silent; ``ALTERED_MESSAGE_SECONDS``, how long a message in
-pieces may take; ``ALTERED_BUG=1``, where a typed message "break"
-makes policy raise what it never should.
+``GET /tests/state`` tells what the process holds (:class:`tests.soak.measure.Held`), ``GET /tests/stall?seconds=0.5``
+holds up its event loop, and ``GET /tests/clock?ahead=5`` puts its clock so many seconds ahead of this machine's. From
+the environment: ``ALTERED_HEARTBEAT_SECONDS``, how long a connection may be silent; ``ALTERED_MESSAGE_SECONDS``, how
+long a message in pieces may take; ``ALTERED_LEASE_SECONDS`` and ``ALTERED_RENEW_SECONDS``; ``ALTERED_STALL_SECONDS``,
+how long an end may read nothing; ``ALTERED_BUG=1``, where a typed message "break" makes policy raise what it never
+should.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ import resource
 import socket
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,8 +25,10 @@ from aiohttp import web
 import relay.__main__
 import relay.aiohttp_channel
 import relay.app
+import relay.leases
 import relay.picows_channel
 import relay.policy
+import relay.session
 import relay.wire
 from relay.memory import scrubbing_environment
 from relay.settings import RelaySettings
@@ -43,6 +48,11 @@ def main() -> None:
         alter(relay.picows_channel, "HEARTBEAT_SECONDS", float(seconds))
     if seconds := os.environ.get("ALTERED_MESSAGE_SECONDS"):
         alter(relay.picows_channel, "MESSAGE_SECONDS", float(seconds))
+    if seconds := os.environ.get("ALTERED_STALL_SECONDS"):
+        alter(relay.wire, "STALL_SECONDS", float(seconds))
+    for name in ("LEASE_SECONDS", "RENEW_SECONDS"):
+        if seconds := os.environ.get(f"ALTERED_{name}"):
+            alter(relay.leases, name, int(seconds))
     if os.environ.get("ALTERED_BUG"):
         alter(relay.wire, "judge_browser_event", judge_with_a_bug)
     relay.__main__.main()
@@ -58,7 +68,34 @@ def create_app(settings: RelaySettings) -> web.Application:
     """The relay's app and the window."""
     app = _create_app(settings)
     app.router.add_get("/tests/state", tell_state)
+    app.router.add_get("/tests/stall", stall)
+    app.router.add_get("/tests/clock", set_clock)
     return app
+
+
+async def stall(request: web.Request) -> web.Response:
+    """Let nothing else happen for a while."""
+    time.sleep(float(request.query["seconds"]))  # noqa: ASYNC251 - that is the fault
+    return web.Response()
+
+
+class Clock:
+    """What of the ``time`` module the relay reads, with another time."""
+
+    def __init__(self, ahead: float) -> None:
+        self._ahead = ahead
+
+    def time(self) -> float:
+        """Seconds since 1970, as this clock has it."""
+        return time.time() + self._ahead
+
+
+async def set_clock(request: web.Request) -> web.Response:
+    """Let the clock that admits and accounts be wrong."""
+    clock = Clock(float(request.query["ahead"]))
+    for module in (relay.app, relay.session, relay.wire):
+        alter(module, "time", clock)
+    return web.Response()
 
 
 def judge_with_a_bug(event: dict[str, Any], **known: Any) -> Any:
@@ -106,6 +143,13 @@ def peer_port(descriptor: int) -> int | None:
         except OSError:
             return None
     return int(peer[1]) if isinstance(peer, tuple) else None
+
+
+async def meddle(relay_base_url: str, fault: str) -> None:
+    """Do to a relay what ``/tests/{fault}`` does."""
+    url = f"{relay_base_url.removesuffix('/v1')}/tests/{fault}"
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        assert answer.status == 200
 
 
 async def held_by(relay_base_url: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The documents say what the code does: codes, settings, links, and the tests that SECURITY.md names."""
+"""The documents say what the code does: codes, settings, links, and the tests that pages name."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,9 @@ def test_env_example_lists_exactly_the_settings() -> None:
     assert listed == {name.upper() for name in fields} | LAUNCHER_ONLY
 
 
-@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/policy.md", "docs/limits.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/policy.md", "docs/limits.md", "docs/faults.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
@@ -43,9 +45,10 @@ def test_files_that_the_readme_names_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
-def test_every_test_that_security_md_names_exists() -> None:
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/faults.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
     """Tests are named as ``tests/path.py::test_name`` (Python) or ``tests/path.test.mjs`` (page)."""
-    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
     assert len(named) >= 20
     missing = [

@@ -12,7 +12,7 @@ from service_kit.edge import check_edge
 from service_kit.http_server import note_headers
 from service_kit.live_slots import LiveSlots
 from service_kit.quotas import Quotas
-from service_kit.redis_client import Pseudonyms, connect, ping
+from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
@@ -77,7 +77,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         client_max_size=MAX_BODY_BYTES,
     )
     app[IN_FLIGHT] = in_flight
-    app[READINESS] = Readiness(redis=lambda: ping(redis))
+    app[READINESS] = Readiness(redis=redis.answers)
     app.cleanup_ctx.append(close_redis)
     app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
 

@@ -13,10 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from redis.asyncio import Redis
-
 from service_kit.errors import Refusal
-from service_kit.redis_client import Script
+from service_kit.redis_client import RedisClient, Script
 from token_service.backoff import REMEMBERED_SECONDS, retry_after_seconds
 
 WINDOW_SECONDS: Final = 60
@@ -92,7 +90,7 @@ class Rate:
 class MintRates:
     """The logs of one environment. Every method raises RedisUnavailable."""
 
-    def __init__(self, redis: Redis, environment: str) -> None:
+    def __init__(self, redis: RedisClient, environment: str) -> None:
         self._prefix = f"airlock:{environment}"
         self._take = Script(redis, _TAKE)
         self._take_back = Script(redis, _TAKE_BACK)

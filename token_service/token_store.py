@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from redis.asyncio import Redis
-
-from service_kit.redis_client import answer
+from service_kit.redis_client import RedisClient
 from service_kit.session_token import Claims, TokenKeys
 from service_kit.token_record import minted_fields, record_key
 
@@ -12,7 +10,7 @@ from service_kit.token_record import minted_fields, record_key
 class TokenStore:
     """The token records of one environment."""
 
-    def __init__(self, redis: Redis, environment: str) -> None:
+    def __init__(self, redis: RedisClient, environment: str) -> None:
         self._redis = redis
         self._environment = environment
 
@@ -24,4 +22,4 @@ class TokenStore:
         async with self._redis.pipeline(transaction=True) as transaction:
             transaction.hset(key, mapping=dict(fields.items()))
             transaction.expire(key, claims.expires_at - claims.issued_at)
-            await answer(transaction.execute())
+            await self._redis.ask(transaction.execute)

@@ -84,6 +84,8 @@ class Connection:
         self.emit: Callable[[Json], None] = _not_connected
         self.close: Callable[[int, str], None] = _not_connected
         self.abort: Callable[[], None] = _not_connected
+        self.pause_reading: Callable[[], None] = _not_connected
+        self.resume_reading: Callable[[], None] = _not_connected
         self._keep = keep
         self._waiting: list[asyncio.Future[None]] = []
 

@@ -181,6 +181,9 @@ class Simulator:
         faults = [] if rejection else self.faults.take_session()
         link = Link(socket, request.transport, connection, [fault for fault in faults if isinstance(fault, Interject)])
         connection.emit, connection.close, connection.abort = link.emit, link.close, link.abort
+        if request.transport:
+            connection.pause_reading = request.transport.pause_reading
+            connection.resume_reading = request.transport.resume_reading
         self._links.add(link)
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -53,17 +53,21 @@ async def test_a_browser_that_only_answers_pings_stays(stack: Stack, http: aioht
         assert (await receiving)["type"].startswith("conversation.item.")
 
 
+@pytest.mark.parametrize("speaking", [False, True], ids=["silent", "mid-response"])
 async def test_a_model_that_answers_no_ping_has_failed(
-    stack: Stack, traces: Traces, http: aiohttp.ClientSession
+    stack: Stack, traces: Traces, http: aiohttp.ClientSession, speaking: bool
 ) -> None:
     async with talking(http, stack) as (talk, minted):
+        if speaking:
+            await talk.send(text_item("count to ninety"), {"type": "response.create"})
+            await talk.until("response.output_audio.delta")
         simulator = stack.processes["simulator"].popen
         simulator.send_signal(signal.SIGSTOP)
         try:
-            code, (told,) = await talk.until_closed()
+            code, rest = await talk.until_closed()
         finally:
             simulator.send_signal(signal.SIGCONT)
-    assert (code, told["error"]["code"]) == (1011, "upstream_closed")
+    assert (code, rest[-1]["error"]["code"]) == (1011, "upstream_closed")
     await check_spent(traces, minted.token_id, "model_failed", "upstream_closed", 1011)
 
 

@@ -8,9 +8,9 @@ from datetime import datetime
 import aiohttp
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from local_cloud.realtime import Simulator, faults
+from service_kit import redis_client
 from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Kind, Revocations, Target
 from tests.end_to_end.clients import (
@@ -39,7 +39,7 @@ PROMPTLY = 2.0
 @pytest_asyncio.fixture(loop_scope="module")
 async def revocations(stack: Stack) -> AsyncIterator[Revocations]:
     """What an operator has."""
-    redis = Redis.from_url(stack.redis.url)
+    redis = redis_client.connect(stack.redis.url)
     yield Revocations(redis, "development")
     keys = [*await redis.keys("airlock:development:ended:*"), *await redis.keys("airlock:development:blocked:*")]
     if keys:

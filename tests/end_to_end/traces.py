@@ -48,6 +48,16 @@ class Traces:
             held.update(map(str, self.redis.zrange(key, 0, -1)))
         return held
 
+    def leases_in_force(self) -> set[str]:
+        """The ids of the sessions whose lease has not run out by Redis' clock."""
+        seconds, microseconds = self.redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        return {
+            str(session_id)
+            for key in self.redis.scan_iter("airlock:development:lease:*")
+            for session_id in self.redis.zrangebyscore(key, now, "+inf")
+        }
+
     async def session_end(self, token_id: str, seconds: float = 5) -> Json:
         """The receipt of a token's session, once its lease is free too; fails if there are several."""
         await until(lambda: bool(self.lines("session.end", token_id=token_id)), seconds)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.asyncio import Redis
 
 from relay.meter import Meter
 from relay.spending import Spending, usage_of
 from service_kit.errors import Refusal
 from service_kit.prices import PRICES
 from service_kit.quotas import NOTHING, Quotas, Usage
-from service_kit.redis_client import RedisUnavailable
+from service_kit.redis_client import RedisClient, RedisUnavailable
 from service_kit.revocation import Identity, Kind, Target
 from service_kit.session_token import Quota
 from tests.examples import claims
@@ -96,6 +95,7 @@ async def test_the_last_addition_waits_for_the_one_before() -> None:
     await asyncio.sleep(0)
     ledger.open.set()
     await asyncio.gather(renewal, end)
+    await spending.add(Usage(3, 0, 0))  # a renewal that was slower than the end
     assert [is_over for *_, is_over in ledger.added] == [False, False, True, True]
     assert ledger.added[-1] == (TENANT, Usage(2, 0, 0), Usage(1, 0, 0), True)
 
@@ -108,7 +108,7 @@ async def test_a_session_learns_that_either_quota_is_used_up(whose: str) -> None
 
 
 @pytest.mark.parametrize(("holder", "whose"), [(SUBJECT, "subject_quota"), (TENANT, "tenant_quota")])
-async def test_no_session_begins_on_a_quota_that_is_used_up(redis: Redis, holder: Target, whose: str) -> None:
+async def test_no_session_begins_on_a_quota_that_is_used_up(redis: RedisClient, holder: Target, whose: str) -> None:
     quotas = Quotas(redis, "development")
     spending = Spending(quotas, IDENTITY, claims(**{whose: Quota(tokens=2)}))
     await spending.check()

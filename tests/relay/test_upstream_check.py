@@ -32,7 +32,7 @@ async def check(upstream: UpstreamSettings, key: str, *models: str) -> list[Even
     return lines
 
 
-def openai(base_url: str) -> UpstreamSettings:
+def openai_at(base_url: str) -> UpstreamSettings:
     return UpstreamSettings(name="main", kind="openai", base_url=base_url, auth="secret:openai-api-key")
 
 
@@ -45,18 +45,18 @@ def azure(origin: str) -> UpstreamSettings:
 
 @pytest.mark.parametrize("scheme", ["http", "ws"])
 async def test_all_is_well(simulator: Simulator, scheme: str) -> None:
-    (line,) = await check(openai(simulator.base_url.replace("http", scheme)), KEY, MODEL)
+    (line,) = await check(openai_at(simulator.base_url.replace("http", scheme)), KEY, MODEL)
     assert (line["event"], line["upstream"], line["log_level"]) == ("upstream.checked", "main", "info")
 
 
 async def test_a_model_it_does_not_have_is_named(simulator: Simulator) -> None:
-    first, second = await check(openai(simulator.base_url), KEY, MODEL, OTHER)
+    first, second = await check(openai_at(simulator.base_url), KEY, MODEL, OTHER)
     assert (first["event"], first["model"], first["log_level"]) == ("upstream.failed", OTHER, "error")
     assert second["event"] == "upstream.checked"
 
 
 async def test_a_wrong_key_raises_the_alert(simulator: Simulator) -> None:
-    for upstream in (openai(simulator.base_url), azure(simulator.origin)):
+    for upstream in (openai_at(simulator.base_url), azure(simulator.origin)):
         (line,) = await check(upstream, "sk-wrong", MODEL)
         assert (line["event"], line["error"], line["log_level"]) == ("upstream.auth_failed", "HTTP 401", "error")
 
@@ -67,7 +67,7 @@ async def test_azure_is_asked_with_its_own_header_and_not_for_deployments(simula
 
 
 async def test_nobody_there_is_a_warning() -> None:
-    (line,) = await check(openai(f"http://127.0.0.1:{free_port()}/v1"), KEY, MODEL)
+    (line,) = await check(openai_at(f"http://127.0.0.1:{free_port()}/v1"), KEY, MODEL)
     assert (line["event"], line["error"], line["log_level"]) == ("upstream.failed", "APIConnectionError", "warning")
 
 
@@ -81,7 +81,7 @@ async def test_one_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPa
 
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    (line,) = await check(openai(f"http://127.0.0.1:{port}/v1"), KEY, MODEL)
+    (line,) = await check(openai_at(f"http://127.0.0.1:{port}/v1"), KEY, MODEL)
     assert (line["event"], line["error"]) == ("upstream.failed", "APITimeoutError")
     let_go.set()
     silent.close()
@@ -97,6 +97,6 @@ async def test_what_it_answers_is_not_followed_and_not_quoted(status: str) -> No
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    (line,) = await check(openai(f"http://127.0.0.1:{port}/v1"), KEY, MODEL)
+    (line,) = await check(openai_at(f"http://127.0.0.1:{port}/v1"), KEY, MODEL)
     assert (line["event"], line["error"]) == ("upstream.failed", f"HTTP {status[:3]}")
     server.close()

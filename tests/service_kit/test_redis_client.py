@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
-from service_kit.redis_client import Pseudonyms, RedisUnavailable, Script, answer, connect, ping
+from local_cloud.redis_server import RedisServer
+from service_kit.log import set_up_logging
+from service_kit.redis_client import Pseudonyms, RedisUnavailable, Script, connect
+from tests.tcp_proxy import TcpProxy
 
 
 async def test_ping_and_script_on_a_real_server(redis: Redis, redis_server: str) -> None:
     client = connect(redis_server)
     try:
-        assert await ping(client)
+        assert await client.answers()
         script = Script(client, "return redis.call('SET', KEYS[1], ARGV[1], 'EX', 10)")
         await script("airlock:test:key", b"\xff\0")
         assert await redis.get("airlock:test:key") == b"\xff\0"
@@ -26,7 +31,7 @@ async def test_ping_and_script_on_a_real_server(redis: Redis, redis_server: str)
 async def test_nobody_listening_is_unavailable_at_once() -> None:
     client = connect("redis://127.0.0.1:1")
     try:
-        assert not await ping(client)
+        assert not await client.answers()
     finally:
         await client.aclose()
 
@@ -37,18 +42,99 @@ async def test_a_silent_server_is_given_up_after_a_second() -> None:
         client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
         try:
-            assert not await ping(client)
+            assert not await client.answers()
         finally:
             await client.aclose()
         assert time.monotonic() - started < 1.5
 
 
-async def test_cancellation_is_not_an_answer() -> None:
-    task = asyncio.create_task(answer(asyncio.get_running_loop().create_future()))
+async def test_cancellation_is_not_an_answer(redis_server: str) -> None:
+    client = connect(redis_server)
+    never = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(client.ask(lambda: never))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await client.aclose()
+
+
+async def test_a_task_that_asks_can_be_cancelled_at_any_moment(redis_server: str) -> None:
+    """redis-py looks for unread bytes with a timeout of its own, in which a cancellation is lost."""
+    client = connect(redis_server)
+    asked = asyncio.Event()
+
+    async def keep_asking() -> None:
+        while True:
+            await client.answers()
+            asked.set()
+
+    for _ in range(50):
+        asked.clear()
+        task = asyncio.create_task(keep_asking())
+        await asked.wait()
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=2)
+        assert done
+    await client.aclose()
+
+
+async def test_a_slow_server_is_asked_by_one_at_a_time_and_by_everybody_when_it_is_quick_again(
+    redis: Redis, redis_server: str
+) -> None:
+    async with TcpProxy(int(redis_server.rpartition(":")[2].partition("/")[0])) as proxy:
+        client = connect(f"redis://127.0.0.1:{proxy.port}")
+        script = Script(client, "return redis.call('INCR', KEYS[1])")
+        await script("airlock:test:count")
+        proxy.delay_seconds = 2
+        with pytest.raises(RedisUnavailable, match="TimeoutError"):
+            await script("airlock:test:count")
+        proxy.most_waiting = 0
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            asked_at = time.monotonic()
+            outcomes = await asyncio.gather(*(script("airlock:test:count") for _ in range(50)), return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {RedisUnavailable}
+            assert time.monotonic() - asked_at < 1
+        assert 1 <= proxy.most_waiting <= 2  # one probe, and a connection that was not let go of yet
+        assert await redis.get("airlock:test:count") == b"2"  # nothing that counts was sent while it was slow
+
+        proxy.delay_seconds = 0
+        async with asyncio.timeout(5):
+            while not await client.answers():
+                await redis.ping()  # a refusal gives nobody else a turn
+        await asyncio.gather(*(script("airlock:test:count") for _ in range(50)))
+        assert await redis.get("airlock:test:count") == b"52"
+        await client.aclose()
+
+
+async def test_after_a_failover_the_primary_is_looked_for_at_the_same_address(redis_server: str) -> None:
+    """As a managed service does it: the address leads elsewhere, and the old connections to what is a replica now."""
+    with RedisServer() as old:
+        async with TcpProxy(old.port) as proxy, Redis.from_url(old.url) as operator:
+            client = connect(f"redis://127.0.0.1:{proxy.port}")
+            script = Script(client, "return redis.call('SET', KEYS[1], '1', 'EX', 10)")
+            await asyncio.gather(*(script("airlock:test:key") for _ in range(20)))
+            await operator.replicaof("127.0.0.1", 1)  # it answers, and takes no writes
+            proxy.target = int(redis_server.rpartition(":")[2].partition("/")[0])
+            with pytest.raises(RedisUnavailable):
+                await script("airlock:test:key")
+            await asyncio.gather(*(script("airlock:test:key") for _ in range(20)))
+            await client.aclose()
+
+
+async def test_an_outage_is_logged_and_does_not_flood_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("relay", "INFO")
+    try:
+        client = connect("redis://127.0.0.1:1")
+        for _ in range(100):
+            assert not await client.answers()
+    finally:
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+    (line,) = map(json.loads, capfd.readouterr().out.splitlines())
+    assert (line["event"], line["level"], line["error"]) == ("redis.down", "error", "ConnectionError")
+    await client.aclose()
 
 
 def test_pseudonyms_are_keyed_and_kept_apart_by_tenant() -> None:

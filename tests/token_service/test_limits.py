@@ -9,13 +9,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from service_kit.live_slots import LiveSlots, slots_key
 from service_kit.log import ALLOWED_KEYS
 from service_kit.quotas import NOTHING, Quotas, Usage
-from service_kit.redis_client import Pseudonyms
+from service_kit.redis_client import Pseudonyms, RedisClient
 from service_kit.revocation import Kind, Target
 from tests.examples import KEY, PAGE
 from tests.serving import serving
@@ -188,7 +187,7 @@ async def test_without_redis_nobody_is_let_through_or_told_apart(make_settings: 
 # Quotas
 
 
-async def use(redis: Redis, kind: Kind, pseudonym: str, used: Usage) -> None:
+async def use(redis: RedisClient, kind: Kind, pseudonym: str, used: Usage) -> None:
     """A session of today has used so much."""
     await Quotas(redis, "development").add(Target(kind, pseudonym), "sess_1", used, NOTHING, is_over=True)
 
@@ -203,7 +202,7 @@ async def use(redis: Redis, kind: Kind, pseudonym: str, used: Usage) -> None:
     ],
 )
 async def test_who_has_used_up_a_quota_gets_no_token_today(
-    make_settings: MakeSettings, redis: Redis, whose: str, what: str, limit: float, below: Usage, above: Usage
+    make_settings: MakeSettings, redis: RedisClient, whose: str, what: str, limit: float, below: Usage, above: Usage
 ) -> None:
     alice, acme = PSEUDONYMS.of("acme", "alice"), PSEUDONYMS.of("acme", "")
     kind, pseudonym = (Kind.SUBJECT, alice) if whose == "quota" else (Kind.TENANT, acme)
@@ -218,7 +217,7 @@ async def test_who_has_used_up_a_quota_gets_no_token_today(
         assert await mint(http, FROM_PAGE) == GRANTED
 
 
-async def test_the_settings_quotas_hold_for_everybody(make_settings: MakeSettings, redis: Redis) -> None:
+async def test_the_settings_quotas_hold_for_everybody(make_settings: MakeSettings, redis: RedisClient) -> None:
     async with service(make_settings, quota_seconds_per_day=60) as http:
         address = PSEUDONYMS.of_address("127.0.0.1")
         await use(redis, Kind.SUBJECT, PSEUDONYMS.of("anonymous", address), Usage(60_000, 0, 0))
@@ -242,7 +241,7 @@ async def test_a_cost_that_cannot_be_counted_has_no_quota(make_settings: MakeSet
 # GET /v1/limits
 
 
-async def test_a_key_sees_exactly_its_limits(make_settings: MakeSettings, redis: Redis) -> None:
+async def test_a_key_sees_exactly_its_limits(make_settings: MakeSettings, redis: RedisClient) -> None:
     ceilings = shop(quota_seconds_per_day=600, quota_usd_per_day=2.5, mints_per_minute_per_subject=10)
     async with service(make_settings, **ceilings) as http:
         before = await look(http, FROM_SHOP)
@@ -323,7 +322,7 @@ async def test_a_page_may_read_its_limits(make_settings: MakeSettings) -> None:
             assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_dead_leases_are_not_counted(redis: Redis) -> None:
+async def test_dead_leases_are_not_counted(redis: RedisClient) -> None:
     slots, holder = LiveSlots(redis, "development"), Target(Kind.TENANT, "0123")
     now_ms = (await redis.time())[0] * 1000
     await redis.zadd(slots_key("development", holder), {"a": now_ms - 1, "b": now_ms + 20_000, "c": now_ms + 30_000})

@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
-from service_kit.redis_client import connect
+from service_kit.redis_client import RedisClient, connect
 
 DEBIAN_REDIS = shutil.which("redis-server")
 
@@ -30,7 +29,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-async def redis(server: RedisServer) -> AsyncIterator[Redis]:
+async def redis(server: RedisServer) -> AsyncIterator[RedisClient]:
     """A client as the services make it, of an empty server."""
     redis = connect(server.url)
     await redis.flushall()

@@ -6,13 +6,13 @@ import time
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 import relay.leases
 from local_cloud.redis_server import RedisServer
 from relay.leases import Leases, SessionCeilings
 from service_kit.errors import Refusal
-from service_kit.redis_client import Pseudonyms, connect
+from service_kit.redis_client import Pseudonyms, RedisClient, connect
 from service_kit.session_token import Claims
 from tests.examples import KEY, claims
 
@@ -20,18 +20,18 @@ PER_TENANT, PER_SUBJECT, PER_ADDRESS = 1_000, 7, 5
 AT_ONCE = 200
 
 
-def make_leases(redis: Redis, *, per_tenant: int = PER_TENANT) -> Leases:
+def make_leases(redis: RedisClient, *, per_tenant: int = PER_TENANT) -> Leases:
     ceilings = SessionCeilings(per_tenant=per_tenant, per_subject=PER_SUBJECT, per_address=PER_ADDRESS)
     return Leases(redis, "development", Pseudonyms(KEY), ceilings)
 
 
-async def held(redis: Redis, leases: Leases, whose: Claims) -> list[set[str]]:
+async def held(redis: RedisClient, leases: Leases, whose: Claims) -> list[set[str]]:
     """The sessions in each of the slots: the tenant's, the subject's."""
     found: list[list[Any]] = [await redis.zrange(slot.key, 0, -1) for slot in leases.slots(whose)]
     return [{member.decode() for member in members} for members in found]
 
 
-async def rush(redis: Redis, relays: list[Leases], whose: Claims) -> int:
+async def rush(redis: RedisClient, relays: list[Leases], whose: Claims) -> int:
     """Let 200 sessions ask at once; how many held a lease at the same time. All are freed again."""
     holding = 0
     codes: set[str] = set()
@@ -59,7 +59,7 @@ async def rush(redis: Redis, relays: list[Leases], whose: Claims) -> int:
     return holding
 
 
-async def test_a_session_holds_both_slots_and_frees_them(redis: Redis) -> None:
+async def test_a_session_holds_both_slots_and_frees_them(redis: RedisClient) -> None:
     leases, whose = make_leases(redis), claims()
     async with leases.hold(whose, "sess_1"):
         assert await held(redis, leases, whose) == [{"sess_1"}, {"sess_1"}]
@@ -77,7 +77,7 @@ async def test_a_session_holds_both_slots_and_frees_them(redis: Redis) -> None:
     ],
 )
 async def test_of_200_sessions_at_once_over_two_relays_exactly_as_many_as_allowed_get_a_lease(
-    server: RedisServer, redis: Redis, whose: Claims, ceiling: int
+    server: RedisServer, redis: RedisClient, whose: Claims, ceiling: int
 ) -> None:
     other = connect(server.url)
     for _ in range(3):
@@ -86,7 +86,7 @@ async def test_of_200_sessions_at_once_over_two_relays_exactly_as_many_as_allowe
     await other.aclose()
 
 
-async def test_when_both_limits_are_fought_over_neither_is_overshot(server: RedisServer, redis: Redis) -> None:
+async def test_when_both_limits_are_fought_over_neither_is_overshot(server: RedisServer, redis: RedisClient) -> None:
     other = connect(server.url)
     relays = [make_leases(redis, per_tenant=9), make_leases(other, per_tenant=9)]
     for _ in range(3):
@@ -95,7 +95,7 @@ async def test_when_both_limits_are_fought_over_neither_is_overshot(server: Redi
     await other.aclose()
 
 
-async def test_a_session_refused_for_its_subject_gives_its_tenant_s_slot_back(redis: Redis) -> None:
+async def test_a_session_refused_for_its_subject_gives_its_tenant_s_slot_back(redis: RedisClient) -> None:
     leases, whose = make_leases(redis), claims()
     async with contextlib.AsyncExitStack() as others:
         for number in range(PER_SUBJECT):
@@ -107,7 +107,7 @@ async def test_a_session_refused_for_its_subject_gives_its_tenant_s_slot_back(re
         await others.enter_async_context(leases.hold(claims(subject="somebody else"), "sess_else"))
 
 
-async def test_equal_subjects_of_two_tenants_share_nothing(redis: Redis) -> None:
+async def test_equal_subjects_of_two_tenants_share_nothing(redis: RedisClient) -> None:
     leases = make_leases(redis, per_tenant=1)
     async with (
         leases.hold(claims(tenant="a", subject="bc"), "sess_1"),
@@ -116,7 +116,7 @@ async def test_equal_subjects_of_two_tenants_share_nothing(redis: Redis) -> None
         assert await redis.dbsize() == 4
 
 
-async def test_a_dead_relay_s_lease_makes_room_when_it_runs_out(redis: Redis) -> None:
+async def test_a_dead_relay_s_lease_makes_room_when_it_runs_out(redis: RedisClient) -> None:
     leases, whose = make_leases(redis, per_tenant=1), claims()
     tenant, _ = leases.slots(whose)
     now_ms = time.time() * 1_000
@@ -128,7 +128,9 @@ async def test_a_dead_relay_s_lease_makes_room_when_it_runs_out(redis: Redis) ->
         assert await held(redis, leases, whose) == [{"sess_1"}, {"sess_1"}]
 
 
-async def test_a_lease_is_renewed_and_rebuilt_when_redis_lost_it(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lease_is_renewed_and_rebuilt_when_redis_lost_it(
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.02)
     holder, whose = make_leases(redis), claims()
     async with holder.hold(whose, "sess_1") as lost:
@@ -140,16 +142,30 @@ async def test_a_lease_is_renewed_and_rebuilt_when_redis_lost_it(redis: Redis, m
     assert await redis.dbsize() == 0
 
 
-async def run_out(redis: Redis, holder: Leases, whose: Claims) -> list[float]:
+async def test_a_full_memory_ends_no_live_session(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.02)
+    holder, whose = make_leases(redis), claims()
+    try:
+        async with holder.hold(whose, "sess_1"):
+            await redis.config_set("maxmemory", "1")
+            with pytest.raises(OutOfMemoryError):
+                await redis.set("airlock:test", "1")
+            before = await run_out(redis, holder, whose)
+            await until_true(lambda: renewed_since(redis, holder, whose, before))
+    finally:
+        await redis.config_set("maxmemory", "0")
+
+
+async def run_out(redis: RedisClient, holder: Leases, whose: Claims) -> list[float]:
     """When each slot of the session runs out, in milliseconds; 0 for one that it does not hold."""
     return [await redis.zscore(slot.key, "sess_1") or 0.0 for slot in holder.slots(whose)]
 
 
-async def renewed_since(redis: Redis, holder: Leases, whose: Claims, before: list[float]) -> bool:
+async def renewed_since(redis: RedisClient, holder: Leases, whose: Claims, before: list[float]) -> bool:
     return all(now > then for now, then in zip(await run_out(redis, holder, whose), before, strict=True))
 
 
-async def rebuilt(redis: Redis, holder: Leases, whose: Claims) -> bool:
+async def rebuilt(redis: RedisClient, holder: Leases, whose: Claims) -> bool:
     return await held(redis, holder, whose) == [{"sess_1"}, {"sess_1"}]
 
 
@@ -186,7 +202,19 @@ async def until_true(ask: Any) -> None:
             pass
 
 
-async def test_a_renewal_that_breaks_loses_the_lease(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_renewal_on_its_way_when_the_session_ends_does_not_take_the_slots_again(
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.leases.RENEW_SECONDS", 0)
+    holder = make_leases(redis)
+    for number in range(200):
+        async with holder.hold(claims(), f"sess_{number}"):
+            await asyncio.sleep(number % 10 * 0.0003)  # so that it ends at every point of a renewal
+    await redis.ping()
+    assert await redis.dbsize() == 0
+
+
+async def test_a_renewal_that_breaks_loses_the_lease(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.01)
     leases = make_leases(redis)
 

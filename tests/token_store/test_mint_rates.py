@@ -10,10 +10,9 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 
 import pytest
-from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
-from service_kit.redis_client import RedisUnavailable, connect
+from service_kit.redis_client import RedisClient, RedisUnavailable, connect
 from token_service.mint_rates import MintRates, Rate, TooFast
 
 LIMIT = 30
@@ -22,7 +21,7 @@ PROCESSES = 4
 PLENTY = 1_000
 
 
-def make_rates(redis: Redis) -> MintRates:
+def make_rates(redis: RedisClient) -> MintRates:
     return MintRates(redis, "development")
 
 
@@ -60,7 +59,7 @@ def rush_in_process(
     ("of_subject", "of_tenant"), [(LIMIT, PLENTY), (PLENTY, LIMIT), (LIMIT, LIMIT), (LIMIT, LIMIT + 1)]
 )
 async def test_of_200_mints_at_once_in_four_processes_exactly_as_many_as_allowed_pass(
-    redis: Redis, server: RedisServer, of_subject: int, of_tenant: int
+    redis: RedisClient, server: RedisServer, of_subject: int, of_tenant: int
 ) -> None:
     context = multiprocessing.get_context("spawn")
     all_ready, outcomes = context.Barrier(PROCESSES), context.Queue()
@@ -79,7 +78,7 @@ async def test_of_200_mints_at_once_in_four_processes_exactly_as_many_as_allowed
     assert counted == {LIMIT} or outcome["unanswered"]
 
 
-async def test_an_address_is_held_to_its_limit_in_a_race(redis: Redis) -> None:
+async def test_an_address_is_held_to_its_limit_in_a_race(redis: RedisClient) -> None:
     every = [make_rates(redis), make_rates(redis)]
     asked = await asyncio.gather(
         *(every[number % 2].take("address", "somewhere", LIMIT) for number in range(AT_ONCE)), return_exceptions=True
@@ -89,7 +88,7 @@ async def test_an_address_is_held_to_its_limit_in_a_race(redis: Redis) -> None:
     assert LIMIT - outcome[RedisUnavailable] <= outcome[bytes] <= LIMIT
 
 
-async def test_what_the_tenant_refuses_is_not_counted_for_the_subject(redis: Redis) -> None:
+async def test_what_the_tenant_refuses_is_not_counted_for_the_subject(redis: RedisClient) -> None:
     rates = make_rates(redis)
     for _ in range(2):
         await rates.take_both("alice", 5, "acme", 2)
@@ -100,7 +99,7 @@ async def test_what_the_tenant_refuses_is_not_counted_for_the_subject(redis: Red
     assert (await rates.rate("subject", "alice")).used == 2
 
 
-async def test_a_tenant_s_limit_is_no_other_tenant_s_and_no_other_subject_s(redis: Redis) -> None:
+async def test_a_tenant_s_limit_is_no_other_tenant_s_and_no_other_subject_s(redis: RedisClient) -> None:
     rates = make_rates(redis)
     await rates.take_both("alice", 1, "acme", 1)
     with pytest.raises(TooFast):
@@ -108,14 +107,14 @@ async def test_a_tenant_s_limit_is_no_other_tenant_s_and_no_other_subject_s(redi
     await rates.take_both("carol", 1, "umbrella", 1)
 
 
-async def age(redis: Redis, key: str, milliseconds: int) -> None:
+async def age(redis: RedisClient, key: str, milliseconds: int) -> None:
     """Let what is noted have happened so much earlier."""
     noted = await redis.lrange(key, 0, -1)
     for number, at in enumerate(noted):
         await redis.lset(key, number, str(int(at) - milliseconds))
 
 
-async def test_the_window_slides(redis: Redis) -> None:
+async def test_the_window_slides(redis: RedisClient) -> None:
     """None of 60 s holds more than the limit, wherever it begins."""
     rates = make_rates(redis)
     key = rates.key("subject", "alice")
@@ -133,7 +132,7 @@ async def test_the_window_slides(redis: Redis) -> None:
         await rates.take("subject", "alice", 3)
 
 
-async def test_who_waits_as_told_is_let_through(redis: Redis) -> None:
+async def test_who_waits_as_told_is_let_through(redis: RedisClient) -> None:
     rates = make_rates(redis)
     await rates.take("subject", "alice", 1)
     with pytest.raises(TooFast) as caught:
@@ -143,7 +142,7 @@ async def test_who_waits_as_told_is_let_through(redis: Redis) -> None:
     await rates.take("subject", "alice", 1)
 
 
-async def test_the_rate_tells_when_nothing_is_counted_any_more(redis: Redis) -> None:
+async def test_the_rate_tells_when_nothing_is_counted_any_more(redis: RedisClient) -> None:
     rates = make_rates(redis)
     assert await rates.rate("subject", "alice") == Rate(0, 0)
     await rates.take("subject", "alice", 3)
@@ -155,7 +154,7 @@ async def test_the_rate_tells_when_nothing_is_counted_any_more(redis: Redis) -> 
     assert 55 < (await rates.rate("subject", "alice")).resets_in_seconds <= 60
 
 
-async def test_each_further_breach_is_told_to_wait_longer_and_forgotten_after_an_hour(redis: Redis) -> None:
+async def test_each_further_breach_is_told_to_wait_longer_and_forgotten_after_an_hour(redis: RedisClient) -> None:
     rates = make_rates(redis)
     await rates.take("subject", "alice", 1)
     waits = []
@@ -172,7 +171,7 @@ async def test_each_further_breach_is_told_to_wait_longer_and_forgotten_after_an
     assert caught.value.retry_after == 60
 
 
-async def test_a_full_tenant_s_subjects_do_not_pay_for_each_other_s_breaches(redis: Redis) -> None:
+async def test_a_full_tenant_s_subjects_do_not_pay_for_each_other_s_breaches(redis: RedisClient) -> None:
     rates = make_rates(redis)
     await rates.take_both("alice", 9, "acme", 1)
     for subject, wait in (("alice", 60), ("alice", 120), ("bob", 60)):
@@ -181,7 +180,7 @@ async def test_a_full_tenant_s_subjects_do_not_pay_for_each_other_s_breaches(red
         assert (caught.value.scope, caught.value.retry_after) == ("tenant", wait)
 
 
-async def test_every_key_runs_out_by_itself(redis: Redis) -> None:
+async def test_every_key_runs_out_by_itself(redis: RedisClient) -> None:
     rates = make_rates(redis)
     await rates.take_both("alice", 1, "acme", 9)
     await rates.take("address", "somewhere", 1)

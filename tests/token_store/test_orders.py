@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from relay import control
 from relay.control import heard_orders
-from service_kit.redis_client import connect
+from service_kit.redis_client import RedisClient, connect
 from service_kit.revocation import Identity, Kind, Revocations, Target, Why
 
 
@@ -29,7 +28,7 @@ class FakeSession:
             return await self.ended.get()
 
 
-async def listened_to(redis: Redis) -> None:
+async def listened_to(redis: RedisClient) -> None:
     """Wait until Redis has a subscription, which is another connection's doing."""
     async with asyncio.timeout(10):
         while not (await redis.pubsub_numsub("airlock:development:orders"))[0][1]:  # noqa: ASYNC110
@@ -37,7 +36,7 @@ async def listened_to(redis: Redis) -> None:
 
 
 @asynccontextmanager
-async def relay(redis: Redis, *sessions: FakeSession) -> AsyncIterator[Revocations]:
+async def relay(redis: RedisClient, *sessions: FakeSession) -> AsyncIterator[Revocations]:
     """A listening relay; the subscription stands when the block begins."""
     revocations = Revocations(redis, "development")
     async with heard_orders(redis, revocations, sessions):
@@ -45,7 +44,7 @@ async def relay(redis: Redis, *sessions: FakeSession) -> AsyncIterator[Revocatio
         yield revocations
 
 
-async def test_an_order_reaches_whom_it_means_and_nobody_else(redis: Redis) -> None:
+async def test_an_order_reaches_whom_it_means_and_nobody_else(redis: RedisClient) -> None:
     one, two = FakeSession(1), FakeSession(2)
     async with relay(redis, one, two) as revocations:
         await revocations.end(Target(Kind.SUBJECT, "subject_1"))
@@ -56,7 +55,7 @@ async def test_an_order_reaches_whom_it_means_and_nobody_else(redis: Redis) -> N
 
 
 @pytest.mark.parametrize("message", ["", "revoked", "hushed session sess_1 1", "revoked session sess_1 soon"])
-async def test_an_unknown_message_is_passed_over(redis: Redis, message: str) -> None:
+async def test_an_unknown_message_is_passed_over(redis: RedisClient, message: str) -> None:
     session = FakeSession(1)
     async with relay(redis, session) as revocations:
         await redis.publish(revocations.channel, message)
@@ -65,7 +64,7 @@ async def test_an_unknown_message_is_passed_over(redis: Redis, message: str) -> 
 
 
 async def test_what_was_ordered_while_nobody_listened_is_made_up_for(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "AGAIN_SECONDS", 0.2)
     one, two = FakeSession(1), FakeSession(2)
@@ -94,7 +93,7 @@ async def test_a_redis_that_comes_back_is_listened_to_again(monkeypatch: pytest.
         await redis.aclose()
 
 
-async def test_a_bug_does_not_make_the_relay_deaf(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_does_not_make_the_relay_deaf(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "AGAIN_SECONDS", 0.1)
 
     class Broken(FakeSession):
@@ -110,7 +109,7 @@ async def test_a_bug_does_not_make_the_relay_deaf(redis: Redis, monkeypatch: pyt
         assert await well.why() is Why.REVOKED
 
 
-async def test_listening_leaves_no_task_and_no_connection_behind(server: RedisServer, redis: Redis) -> None:
+async def test_listening_leaves_no_task_and_no_connection_behind(server: RedisServer, redis: RedisClient) -> None:
     before = asyncio.all_tasks()
     async with relay(redis, FakeSession(1)):
         pass

@@ -7,10 +7,9 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from redis.asyncio import Redis
 
 from service_kit.quotas import NOTHING, Quotas, Usage, is_used_up
-from service_kit.redis_client import RedisUnavailable
+from service_kit.redis_client import RedisClient, RedisUnavailable
 from service_kit.revocation import Kind, Target
 from service_kit.session_token import Quota
 
@@ -18,11 +17,11 @@ ALICE = Target(Kind.SUBJECT, "0123")
 
 
 @pytest.fixture
-def quotas(redis: Redis) -> Quotas:
+def quotas(redis: RedisClient) -> Quotas:
     return Quotas(redis, "development")
 
 
-async def yesterday_was_the_last_change(redis: Redis, quotas: Quotas, holder: Target = ALICE) -> None:
+async def yesterday_was_the_last_change(redis: RedisClient, quotas: Quotas, holder: Target = ALICE) -> None:
     """Midnight passes, as far as the sums know."""
     await redis.hincrby(quotas.key(holder), "day", -1)
 
@@ -55,7 +54,7 @@ async def test_an_estimate_that_was_too_high_is_corrected(quotas: Quotas) -> Non
     )
 
 
-async def test_no_sum_is_below_nothing(redis: Redis, quotas: Quotas) -> None:
+async def test_no_sum_is_below_nothing(redis: RedisClient, quotas: Quotas) -> None:
     """A correction of yesterday's estimate is no credit for today."""
     known = Usage(1_000, 100, 500)
     await quotas.add(ALICE, "sess_1", known, NOTHING, is_over=False)
@@ -64,7 +63,7 @@ async def test_no_sum_is_below_nothing(redis: Redis, quotas: Quotas) -> None:
 
 
 async def test_midnight_begins_at_nothing_and_a_session_across_it_adds_only_what_is_new(
-    redis: Redis, quotas: Quotas
+    redis: RedisClient, quotas: Quotas
 ) -> None:
     known = Usage(60_000, 1_000, 20_000)
     await quotas.add(ALICE, "sess_1", known, NOTHING, is_over=False)
@@ -77,14 +76,14 @@ async def test_midnight_begins_at_nothing_and_a_session_across_it_adds_only_what
     assert await quotas.used(ALICE) == Usage(10_000, 100, 7)
 
 
-async def test_what_redis_lost_is_not_added_again(redis: Redis, quotas: Quotas) -> None:
+async def test_what_redis_lost_is_not_added_again(redis: RedisClient, quotas: Quotas) -> None:
     known = Usage(60_000, 1_000, 20_000)
     await quotas.add(ALICE, "sess_1", known, NOTHING, is_over=False)
     await redis.flushall()
     assert await quotas.add(ALICE, "sess_1", Usage(70_000, 1_000, 20_000), known, is_over=False) == Usage(10_000, 0, 0)
 
 
-async def test_the_day_is_utc_s_and_the_sums_outlive_it_by_an_hour(redis: Redis, quotas: Quotas) -> None:
+async def test_the_day_is_utc_s_and_the_sums_outlive_it_by_an_hour(redis: RedisClient, quotas: Quotas) -> None:
     await quotas.add(ALICE, "sess_1", Usage(1, 1, 1), NOTHING, is_over=False)
     seconds, _ = await redis.time()
     now = datetime.fromtimestamp(seconds, UTC)
@@ -95,7 +94,7 @@ async def test_the_day_is_utc_s_and_the_sums_outlive_it_by_an_hour(redis: Redis,
     assert runs_out == midnight + timedelta(hours=1)
 
 
-async def test_a_session_that_is_over_leaves_only_its_sums(redis: Redis, quotas: Quotas) -> None:
+async def test_a_session_that_is_over_leaves_only_its_sums(redis: RedisClient, quotas: Quotas) -> None:
     await quotas.add(ALICE, "sess_1", Usage(1, 2, 3), NOTHING, is_over=False)
     await quotas.add(ALICE, "sess_1", Usage(1, 2, 3), Usage(1, 2, 3), is_over=True)
     kept = set(await redis.hkeys(quotas.key(ALICE)))
@@ -121,7 +120,7 @@ async def test_200_sessions_at_once_lose_nothing(quotas: Quotas) -> None:
     assert await quotas.used(ALICE) == Usage(200 * 50, 200 * 5, 200 * 15)
 
 
-async def test_a_full_memory_makes_nothing_free(redis: Redis, quotas: Quotas) -> None:
+async def test_a_full_memory_makes_nothing_free(redis: RedisClient, quotas: Quotas) -> None:
     await quotas.add(ALICE, "sess_1", Usage(1, 1, 1), NOTHING, is_over=False)
     await redis.config_set("maxmemory", "1")
     try:

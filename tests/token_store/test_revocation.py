@@ -4,10 +4,9 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from redis.asyncio import Redis
 
 from local_cloud.ports import free_port
-from service_kit.redis_client import RedisUnavailable, connect
+from service_kit.redis_client import RedisClient, RedisUnavailable, connect
 from service_kit.revocation import END_SECONDS, Identity, Kind, Order, Revocations, Target, Why, read_order
 
 NOBODY = Identity("sess_0", "token_0", "subject_0", "tenant_0", 0)
@@ -16,20 +15,20 @@ TARGETS = list(SOMEBODY.targets())
 BLOCKABLE = [target for target in TARGETS if target.kind in (Kind.SUBJECT, Kind.TENANT)]
 
 
-async def now_ms(redis: Redis) -> int:
+async def now_ms(redis: RedisClient) -> int:
     seconds, microseconds = await redis.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 @pytest.fixture
-def revocations(redis: Redis) -> Revocations:
+def revocations(redis: RedisClient) -> Revocations:
     return Revocations(redis, "development")
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.kind)
 @pytest.mark.parametrize("why", [Why.REVOKED, Why.REPLAYED])
 async def test_an_end_hits_what_was_minted_before_it_and_nobody_else(
-    redis: Redis, revocations: Revocations, target: Target, why: Why
+    redis: RedisClient, revocations: Revocations, target: Target, why: Why
 ) -> None:
     before = replace(SOMEBODY, minted_ms=await now_ms(redis) - 10)
     await revocations.end(target, why)
@@ -40,7 +39,7 @@ async def test_an_end_hits_what_was_minted_before_it_and_nobody_else(
 
 @pytest.mark.parametrize("target", BLOCKABLE, ids=lambda target: target.kind)
 async def test_a_block_hits_everything_until_it_is_lifted(
-    redis: Redis, revocations: Revocations, target: Target
+    redis: RedisClient, revocations: Revocations, target: Target
 ) -> None:
     await revocations.block(target, 60)
     for minted_ms in (0, await now_ms(redis) + 60_000):
@@ -53,7 +52,7 @@ async def test_a_block_hits_everything_until_it_is_lifted(
     assert await revocations.find(SOMEBODY) is None
 
 
-async def test_markers_run_out(redis: Redis, revocations: Revocations) -> None:
+async def test_markers_run_out(redis: RedisClient, revocations: Revocations) -> None:
     await revocations.end(TARGETS[0])
     (key,) = await redis.keys("*")
     assert 0 <= END_SECONDS * 1000 - await redis.pttl(key) < 5_000
@@ -70,20 +69,20 @@ async def test_a_block_is_stronger_than_an_end(revocations: Revocations) -> None
 
 
 async def test_revoking_a_token_that_has_no_record_makes_none_but_ends_its_session(
-    redis: Redis, revocations: Revocations
+    redis: RedisClient, revocations: Revocations
 ) -> None:
     assert not await revocations.revoke_token("token_1")
     assert await redis.keys("*:token:token_1") == [b"airlock:development:ended:token:token_1"]
     assert await revocations.find(SOMEBODY) is Why.REVOKED
 
 
-async def test_one_environment_s_orders_are_none_in_another(redis: Redis, revocations: Revocations) -> None:
+async def test_one_environment_s_orders_are_none_in_another(redis: RedisClient, revocations: Revocations) -> None:
     await revocations.end(TARGETS[0])
     await revocations.block(BLOCKABLE[0], 60)
     assert await Revocations(redis, "staging").find(SOMEBODY) is None
 
 
-async def test_every_marker_is_published_as_an_order(redis: Redis, revocations: Revocations) -> None:
+async def test_every_marker_is_published_as_an_order(redis: RedisClient, revocations: Revocations) -> None:
     async with redis.pubsub() as subscription, asyncio.timeout(10):
         await subscription.subscribe(revocations.channel)
         assert (await subscription.get_message(timeout=5))["type"] == "subscribe"

@@ -23,13 +23,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from relay.admission import Ticket
 from relay.redemption import Redemption, Redemptions, Replay, TokenUsed
 from service_kit.errors import Refusal
-from service_kit.redis_client import connect
+from service_kit.redis_client import RedisClient, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import TOKEN_ID_BYTES, TokenKeys
 from service_kit.token_record import record_key
@@ -171,7 +170,7 @@ class TokenStates(RuleBasedStateMachine):
         self.count = 0
 
     @property
-    def redis(self) -> Redis:
+    def redis(self) -> RedisClient:
         return self.clients[0]
 
     @initialize()

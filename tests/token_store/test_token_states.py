@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from relay.admission import Ticket
 from relay.redemption import Redemption, Redemptions, Replay, TokenUsed
 from service_kit.errors import Refusal
-from service_kit.redis_client import RedisUnavailable, connect
+from service_kit.redis_client import RedisClient, RedisUnavailable, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, TokenKeys
 from service_kit.token_record import record_key
@@ -29,7 +28,7 @@ S = "sess_first"
 class Token:
     """A minted token and its record, as both services see it."""
 
-    def __init__(self, redis: Redis, claims_: Claims) -> None:
+    def __init__(self, redis: RedisClient, claims_: Claims) -> None:
         self.redis = redis
         self.claims = claims_
         self.keys = TokenKeys.of(secrets.token_bytes(TOKEN_ID_BYTES))
@@ -63,7 +62,7 @@ class Token:
 
 
 @pytest.fixture
-async def token(redis: Redis) -> Token:
+async def token(redis: RedisClient) -> Token:
     token = Token(redis, claims())
     await token.mint()
     return token
@@ -84,7 +83,7 @@ async def test_a_minted_record_holds_state_seal_and_digests_for_the_token_s_life
 # redeem
 
 
-async def test_no_record_is_an_expired_token_and_makes_none(redis: Redis) -> None:
+async def test_no_record_is_an_expired_token_and_makes_none(redis: RedisClient) -> None:
     token = Token(redis, claims())
     assert await token.refusal() == "token_expired"
     assert await redis.dbsize() == 0
@@ -111,7 +110,7 @@ async def test_another_model_spends_nothing(token: Token, target: str) -> None:
 
 
 @pytest.mark.parametrize("origin", [PAGE, ELSEWHERE, None])
-async def test_an_unbound_token_fits_every_origin(redis: Redis, origin: str | None) -> None:
+async def test_an_unbound_token_fits_every_origin(redis: RedisClient, origin: str | None) -> None:
     token = Token(redis, claims(origin=None))
     await token.mint()
     await token.redeem(origin=origin)
@@ -193,7 +192,7 @@ async def test_a_redemption_knows_when_its_token_was_minted_by_redis_clock(token
 
 
 async def test_of_200_redemptions_by_two_relays_exactly_one_succeeds_twenty_times_over(
-    server: RedisServer, redis: Redis
+    server: RedisServer, redis: RedisClient
 ) -> None:
     other = connect(server.url)
     relays = [Redemptions(redis, ENVIRONMENT), Redemptions(other, ENVIRONMENT)]
