@@ -51,8 +51,10 @@ async def _listen(redis: Redis, revocations: Revocations, sessions: Iterable[Rev
         try:
             async with redis.pubsub() as subscription:
                 await subscription.subscribe(revocations.channel)
+                _stop_if_cancelled()
                 while True:
                     message = await subscription.get_message(timeout=_POLL_SECONDS)
+                    _stop_if_cancelled()
                     if message is None:
                         continue
                     if message["type"] == "subscribe":
@@ -60,8 +62,16 @@ async def _listen(redis: Redis, revocations: Revocations, sessions: Iterable[Rev
                     elif message["type"] == "message":
                         _carry_out(message["data"], sessions)
         except (RedisError, RedisUnavailable, OSError) as error:
+            _stop_if_cancelled()
             structlog.get_logger().warning("redis.down", error=type(error).__name__)
         await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _stop_if_cancelled() -> None:
+    """redis-py 8 on Python 3.11 swallows a cancellation now and then."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _carry_out(message: bytes, sessions: Iterable[Revocable]) -> None:

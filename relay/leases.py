@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -146,7 +147,7 @@ class Leases:
         """Renew the slots until it is ``over``; returns whether they were lost, having run out before."""
         loop = asyncio.get_running_loop()
         runs_out = loop.time() + LEASE_SECONDS
-        renew_in: float = RENEW_SECONDS
+        renew_in = RENEW_SECONDS * _jitter()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(renew_in, max(0.0, runs_out - loop.time()))):
@@ -160,12 +161,17 @@ class Leases:
             except RedisUnavailable:
                 if loop.time() >= runs_out:
                     return True
-                renew_in = 1.0
+                renew_in = _jitter()
             else:
                 runs_out = asked_at + LEASE_SECONDS
-                renew_in = RENEW_SECONDS
+                renew_in = RENEW_SECONDS * _jitter()
                 with contextlib.suppress(RedisUnavailable):
                     await renewed()
+
+
+def _jitter() -> float:
+    """Sessions that started together, or failed together, must not ask together for ever."""
+    return random.uniform(0.8, 1.0)  # noqa: S311 - no secret
 
 
 def _note_lost(renewing: asyncio.Task[bool], lost: asyncio.Future[None]) -> None:

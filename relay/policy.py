@@ -7,7 +7,7 @@ lock"). Pure, but that an accepted event is noted in the conversation it belongs
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -18,7 +18,15 @@ from relay.conversation import MAX_OUT_OF_BAND_RESPONSES, Conversation
 from relay.events import MAX_EVENT_ID_CHARS, InvalidAudio, audio_bytes, is_embedded_image
 from service_kit.errors import Refusal
 from service_kit.profiles import CLIENT_EVENTS
-from service_kit.session_fields import FIELDS, InvalidField, is_open, known_leaves, rebuild, unflatten
+from service_kit.session_fields import (
+    FIELDS_OF_RESPONSE,
+    FIELDS_OF_SESSION,
+    InvalidField,
+    is_open,
+    known_leaves,
+    rebuild,
+    unflatten,
+)
 from service_kit.session_token import Limits, Lock
 
 _Id = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID_CHARS)]
@@ -152,6 +160,8 @@ class _Response(_Part):
 
 
 _RESPONSE_FIELDS: Final = frozenset(_Response.__struct_fields__)
+_INFORMATIONAL: Final = frozenset({"object", "status"})
+"""Keys of every item that tell the service nothing (protocol reference §3.4): left out by every profile."""
 _MAX_PARAM_CHARS: Final = 128
 _AT: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
 _MISSING: Final = re.compile(r"Object missing required field `([^`]*)`")
@@ -211,14 +221,17 @@ def narrow_session(session: Mapping[str, Any], lock: Lock, limits: Limits) -> di
     Raises Refusal for a bad value in an open field, or for a locked field where the profile refuses those.
     """
     leaves, unknown = known_leaves(session)
-    kept = _open_leaves(leaves, unknown, lock, limits, "session")
+    fixed = [key for key in ("type", "model") if key in session and session[key] != lock.session.get(key)]
+    kept = _open_leaves(leaves, fixed + unknown, FIELDS_OF_SESSION[str(lock.session["type"])], lock, limits, "session")
     return unflatten(kept)
 
 
 def _open_leaves(
-    leaves: Mapping[str, Any], unknown: list[str], lock: Lock, limits: Limits, prefix: str
+    leaves: Mapping[str, Any], unknown: list[str], existing: Set[str], lock: Lock, limits: Limits, prefix: str
 ) -> dict[str, Any]:
-    open_leaves = {path: value for path, value in leaves.items() if is_open(path, lock.open_fields)}
+    open_leaves = {
+        path: value for path, value in leaves.items() if path in existing and is_open(path, lock.open_fields)
+    }
     if lock.on_locked_field == "refuse":
         for path in (*(path for path in leaves if path not in open_leaves), *unknown):
             raise Refusal("field_locked", param=f"{prefix}.{path}"[:_MAX_PARAM_CHARS])
@@ -237,13 +250,11 @@ def _response(
     response: dict[str, Any], lock: Lock, limits: Limits, conversation: Conversation
 ) -> tuple[dict[str, Any], int]:
     own = {key: value for key, value in response.items() if key in _RESPONSE_FIELDS}
-    known, unknown = known_leaves({key: value for key, value in response.items() if key not in _RESPONSE_FIELDS})
-    # The service refuses a response with fields that only a session has.
-    leaves = {path: value for path, value in known.items() if FIELDS[path].response}
-    unknown += known.keys() - leaves.keys()
+    leaves, unknown = known_leaves({key: value for key, value in response.items() if key not in _RESPONSE_FIELDS})
     shaped = _shape(own, _Response, "response.")
     rebuilt: dict[str, Any] = msgspec.to_builtins(shaped)
-    rebuilt |= unflatten(_open_leaves(leaves, unknown, lock, limits, "response"))
+    unknown += [key for key in ("type", "model") if key in response]
+    rebuilt |= unflatten(_open_leaves(leaves, unknown, FIELDS_OF_RESPONSE, lock, limits, "response"))
     heard = 0
     answered: set[str] = set()
     if shaped.max_output_tokens is not UNSET:
@@ -251,9 +262,8 @@ def _response(
     if shaped.input is not UNSET:
         rebuilt["input"] = []
         for index, item in enumerate(shaped.input):
-            item_rebuilt, item_heard = _item(
-                item, lock, conversation, f"response.input[{index}]", answered, may_refer=True
-            )
+            path = f"response.input[{index}]"
+            item_rebuilt, item_heard = _item(item, lock, conversation, path, answered, may_refer=True)
             rebuilt["input"].append(item_rebuilt)
             heard += item_heard
     if shaped.conversation == "none" and conversation.out_of_band_responses >= MAX_OUT_OF_BAND_RESPONSES:
@@ -279,20 +289,20 @@ def _item(
         case "message":
             if item.get("role") != "user":
                 raise Refusal("event_not_allowed", param=f"{path}.role")
-            message = _shape(item, _UserMessage, f"{path}.")
+            message = _shape_item(item, _UserMessage, lock, path)
             heard = sum(
                 _part(part, lock, conversation, f"{path}.content[{index}]")
                 for index, part in enumerate(message.content)
             )
             return msgspec.to_builtins(message), heard
         case "function_call_output":
-            output = _shape(item, _FunctionCallOutput, f"{path}.")
+            output = _shape_item(item, _FunctionCallOutput, lock, path)
             if output.call_id not in conversation.open_calls or output.call_id in answered:
                 raise Refusal("event_not_allowed", param=f"{path}.call_id")
             answered.add(output.call_id)
             return msgspec.to_builtins(output), 0
         case "item_reference" if may_refer:
-            return msgspec.to_builtins(_shape(item, _ItemReference, f"{path}.")), 0
+            return msgspec.to_builtins(_shape_item(item, _ItemReference, lock, path)), 0
     raise Refusal("event_not_allowed", param=f"{path}.type")
 
 
@@ -307,6 +317,15 @@ def _part(part: _Part, lock: Lock, conversation: Conversation, path: str) -> int
             # An address would make the service fetch what the client names.
             raise Refusal("invalid_event", param=f"{path}.image_url")
     return 0
+
+
+def _shape_item(item: dict[str, Any], type_: Any, lock: Lock, path: str) -> Any:
+    shaped = _shape(item, type_, f"{path}.")
+    if lock.on_locked_field == "refuse":
+        _refuse_unknown(item, shaped, f"{path}.", _INFORMATIONAL)
+        for index, part in enumerate(getattr(shaped, "content", ())):
+            _refuse_unknown(item["content"][index], part, f"{path}.content[{index}].")
+    return shaped
 
 
 def _audio(audio: str, conversation: Conversation, path: str) -> int:
@@ -334,11 +353,13 @@ def _place(complaint: str) -> str:
     return ".".join(filter(None, [place and place[1].lstrip("."), missing and missing[1]]))
 
 
-def _refuse_unknown(event: Mapping[str, Any], shaped: Struct) -> None:
-    known = {"type", *shaped.__struct_fields__}
-    for key in event:
+def _refuse_unknown(
+    received: Mapping[str, Any], shaped: Struct, prefix: str = "", ignored: Set[str] = frozenset()
+) -> None:
+    known = {"type", *shaped.__struct_fields__} | ignored
+    for key in received:
         if key not in known:
-            raise Refusal("field_locked", param=key[:_MAX_PARAM_CHARS])
+            raise Refusal("field_locked", param=(prefix + key)[:_MAX_PARAM_CHARS])
 
 
 def _at_most(asked: int | str, ceiling: int) -> int:

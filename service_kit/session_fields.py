@@ -39,11 +39,18 @@ class _Object(Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=Tr
     """A JSON object whose every key is known; keys that were not sent stay away."""
 
 
-class AudioFormat(_Object):
-    """§5.3: PCM has one rate, and only PCM names it."""
+class Pcm(_Object, tag_field="type", tag="audio/pcm"):
+    """§5.3: it has one rate, and only it names one."""
 
-    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
     rate: Literal[24_000] | UnsetType = UNSET
+
+
+class Ulaw(_Object, tag_field="type", tag="audio/pcmu"):
+    """§5.3."""
+
+
+class Alaw(_Object, tag_field="type", tag="audio/pcma"):
+    """§5.3."""
 
 
 class NoiseReduction(_Object):
@@ -131,6 +138,7 @@ class RetentionRatio(_Object):
     token_limits: TokenLimits | UnsetType = UNSET
 
 
+_AudioFormat = Pcm | Ulaw | Alaw
 _Modality = Annotated[list[Literal["audio", "text"]], Meta(min_length=1, max_length=1)]
 _ToolChoice = Literal["auto", "none", "required"] | FunctionChoice | McpChoice
 _MaxOutputTokens = Annotated[int, Meta(ge=1, le=4_096)] | Literal["inf"]
@@ -141,8 +149,8 @@ class Field:
     """One leaf of the session object.
 
     ``client_type`` is narrower than ``type`` where a client could otherwise reach beyond the session;
-    None means that no profile can open the field. ``transcription`` and ``response`` say whether the field exists in a
-    transcription session (§5.2), and for a single response (§3.6).
+    None means that no profile can open the field. ``transcription`` and ``response`` say whether a transcription
+    session (§5.2) and a ``response.create`` (§3.6) have the field too.
     """
 
     path: str
@@ -162,11 +170,11 @@ def _open(path: str, type_: Any, *, transcription: bool = False, response: bool 
 _FIELDS: Final = (
     _open("output_modalities", _Modality, response=True),
     _open("instructions", _Text, response=True),
-    _open("audio.input.format", AudioFormat, transcription=True),
+    _open("audio.input.format", _AudioFormat, transcription=True),
     _open(TRANSCRIPTION, Transcription | None, transcription=True),
     _open("audio.input.noise_reduction", NoiseReduction | None, transcription=True),
     _open("audio.input.turn_detection", ServerVad | SemanticVad | None, transcription=True),
-    _open("audio.output.format", AudioFormat, response=True),
+    _open("audio.output.format", _AudioFormat, response=True),
     _open("audio.output.voice", _Name | CustomVoice, response=True),
     _open("audio.output.speed", Annotated[float, Meta(ge=0.25, le=1.5)]),
     # A client's MCP tool would make the service call a server of the client's choice.
@@ -184,6 +192,11 @@ _FIELDS: Final = (
 FIELDS: Final[dict[str, Field]] = {field.path: field for field in _FIELDS}
 _BRANCHES: Final = frozenset(path.rpartition(".")[0] for path in FIELDS if "." in path) | {"audio"}
 OPENABLE: Final = frozenset(path for path, field in FIELDS.items() if field.client_type is not None)
+FIELDS_OF_SESSION: Final = {
+    "realtime": frozenset(FIELDS),
+    "transcription": frozenset(path for path, field in FIELDS.items() if field.transcription),
+}
+FIELDS_OF_RESPONSE: Final = frozenset(path for path, field in FIELDS.items() if field.response)
 
 
 def known_leaves(session: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Protocol
 
 from local_cloud.plan import compose_environment
 from local_cloud.ports import free_port
@@ -73,6 +74,14 @@ def status_of(url: str) -> int:
         return error.code
     except OSError:
         return 599
+
+
+class Addresses(Protocol):
+    """Where a client finds the product (see :class:`Stack`)."""
+
+    page_url: str
+    mint_base_url: str
+    relay_base_urls: list[str]
 
 
 class Stack:

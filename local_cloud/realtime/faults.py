@@ -83,6 +83,13 @@ class MultiplyUsage(_Fault, frozen=True, tag="multiply_usage"):
     by: int
 
 
+class StopReading(_Fault, frozen=True, tag="stop_reading"):
+    """Take nothing more from the network for so long, once an event of the type ``after`` was sent."""
+
+    after: str = "session.updated"
+    seconds: float = 30.0
+
+
 class Interject(_Fault, frozen=True, tag="interject"):
     """Do something right after the session sent an event of the type ``after`` for the ``nth`` time.
 
@@ -102,7 +109,13 @@ class Interject(_Fault, frozen=True, tag="interject"):
 
 HandshakeFault = HttpStatus | DropHandshake | StallHandshake | RejectAfterUpgrade | NoGreeting
 SessionFault = (
-    IgnoreSessionUpdate | RefuseSessionUpdate | AlterSessionUpdated | FailResponse | MultiplyUsage | Interject
+    IgnoreSessionUpdate
+    | RefuseSessionUpdate
+    | AlterSessionUpdated
+    | FailResponse
+    | MultiplyUsage
+    | StopReading
+    | Interject
 )
 Fault = HandshakeFault | SessionFault
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,9 @@ from local_cloud.realtime.faults import (
     Interject,
     NoGreeting,
     RejectAfterUpgrade,
+    SessionFault,
     StallHandshake,
+    StopReading,
 )
 from local_cloud.realtime.handshake import MODELS, NO_SUCH_CALL, Rejection, check_dialect, check_key
 from local_cloud.realtime.link import Link
@@ -197,7 +200,7 @@ class Simulator:
                     session = Session(link, connection, tasks, self._behaviour, model, faults, self.answers)
                     session.start()
                     try:
-                        await _hear(socket, link, connection, session)
+                        await _hear(socket, link, connection, session, faults)
                     finally:
                         session.end()
                         if link.ended_with is None:  # else the writer is closing, and the client may answer
@@ -207,13 +210,19 @@ class Simulator:
             connection.end(*(link.ended_with or (socket.close_code, "")))
 
 
-async def _hear(socket: web.WebSocketResponse, link: Link, connection: Connection, session: Session) -> None:
+async def _hear(
+    socket: web.WebSocketResponse, link: Link, connection: Connection, session: Session, faults: Sequence[SessionFault]
+) -> None:
     """Give the session what the client sends, until either side closes."""
+    deaf = next((fault for fault in faults if isinstance(fault, StopReading)), None)
     async for message in socket:
         if message.type is WSMsgType.TEXT:
             connection.hear(message.data)
             session.handle(message.data)
             await link.drained()
+            if deaf and connection.sent.counts[deaf.after]:
+                await asyncio.sleep(deaf.seconds)  # aiohttp's queue fills, and then it stops reading, too
+                deaf = None
         elif message.type is WSMsgType.BINARY:
             link.send(error_event(Refused("Binary frames are not part of the protocol.", "invalid_event").error))
 

@@ -13,7 +13,7 @@ from aiohttp import WSMsgType
 from yarl import URL
 
 from local_cloud.realtime import Connection, Simulator
-from tests.stack import Stack
+from tests.stack import Addresses, Stack
 
 Json = dict[str, Any]
 Carriage = Literal["header", "subprotocol"]
@@ -35,7 +35,12 @@ class Minted:
 
 
 async def mint(
-    http: aiohttp.ClientSession, stack: Stack, *, api_key: str | None = None, origin: str | None = None, **body: object
+    http: aiohttp.ClientSession,
+    stack: Addresses,
+    *,
+    api_key: str | None = None,
+    origin: str | None = None,
+    **body: object,
 ) -> Minted:
     """Mint as the page does, or with an API key as a server does; ``body`` is the request."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {"Origin": origin or stack.page_url}
@@ -137,7 +142,7 @@ def handshake(
 
 async def connect(
     http: aiohttp.ClientSession,
-    stack: Stack,
+    stack: Addresses,
     minted: Minted | str,
     carriage: Carriage = "subprotocol",
     *,

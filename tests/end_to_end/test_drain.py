@@ -132,7 +132,8 @@ async def test_a_relay_without_sessions_exits_at_once(tmp_path: Path, redis: Red
     settings = DEFAULTS | {"DRAIN_SECONDS": "25"}
     with Stack(tmp_path, openai_base_url=simulator.base_url, redis=redis, **settings) as stack:
         stack.processes["relay-0"].terminate()
-        assert await exit_code(stack.processes["relay-0"], 1.5) == 0
+        # Far less than it would wait for sessions; a process takes its time to end on a busy machine.
+        assert await exit_code(stack.processes["relay-0"], 10) == 0
 
 
 async def test_the_token_service_answers_what_was_asked_and_exits_with_0(

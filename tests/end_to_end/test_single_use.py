@@ -30,22 +30,30 @@ AT_ONCE = 200
 async def test_of_200_parallel_redemptions_over_two_relays_exactly_one_is_admitted(
     stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession, carriage: Carriage
 ) -> None:
-    for _ in range(ROUNDS):
-        await race(stack, simulator, traces, http, carriage)
+    admitted = [await race(stack, simulator, traces, http, carriage) for _ in range(ROUNDS)]
+    assert any(admitted)
 
 
 async def race(
     stack: Stack, simulator: Simulator, traces: Traces, http: aiohttp.ClientSession, carriage: Carriage
-) -> None:
-    """Let 200 clients redeem one new token at once; one is admitted, and one connection to the model is made."""
+) -> int:
+    """Let 200 clients redeem one new token at once; one is admitted, and one connection to the model is made.
+
+    On a starved machine Redis may not answer some of them within its second. They are refused, and if the one whose
+    redemption counted is among them, nobody is admitted: what may be spent is spent. How many were admitted.
+    """
     before = len(simulator.connections)
     minted = await mint(http, stack)
     outcomes = await asyncio.gather(
         *(redeem(http, stack, minted, carriage, relay=number % RELAYS) for number in range(AT_ONCE))
     )
-    assert sorted(outcomes) == ["admitted"] + ["token_used"] * (AT_ONCE - 1)
-    await until(lambda: "ended" in traces.token(minted.token_id))
-    assert len(simulator.connections) == before + 1
+    assert set(outcomes) <= {"admitted", "token_used", "unavailable"}
+    admitted = outcomes.count("admitted")
+    assert admitted == 1 or (admitted == 0 and "unavailable" in outcomes), outcomes
+    if admitted:
+        await until(lambda: "ended" in traces.token(minted.token_id))
+    assert len(simulator.connections) == before + admitted
+    return admitted
 
 
 async def redeem(http: aiohttp.ClientSession, stack: Stack, minted: Minted, carriage: Carriage, *, relay: int) -> str:
@@ -53,13 +61,16 @@ async def redeem(http: aiohttp.ClientSession, stack: Stack, minted: Minted, carr
     try:
         talk = await connect(http, stack, minted, carriage, relay=relay)
     except aiohttp.WSServerHandshakeError as refused:
-        return "token_used" if (carriage, refused.status) == ("header", 401) else str(refused)
+        if carriage == "header" and refused.status in (401, 503):
+            return {401: "token_used", 503: "unavailable"}[refused.status]
+        return str(refused)
     async with talk:
         first = await talk.next(20)
         if first["type"] == "session.created":
             return "admitted"
-        assert (await talk.until_closed())[0] == 4401
-        return str(first["error"]["code"])
+        code = str(first["error"]["code"])
+        assert (await talk.until_closed(20))[0] == {"token_used": 4401, "unavailable": 1013}[code]
+        return code
 
 
 async def test_a_token_used_at_one_relay_is_used_at_the_other(stack: Stack, http: aiohttp.ClientSession) -> None:

@@ -36,8 +36,8 @@ class RawServer:
         self.behave: Behaving = says(b"")
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.dials += 1
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.dials += head.startswith(b"GET /v1/realtime")  # the relay's look at the models, at its start, is none
         await self.behave(writer)
         writer.close()
 

@@ -21,6 +21,7 @@ class Traces:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._read: dict[str, tuple[int, list[Json]]] = {}
         self.redis = Redis.from_url(stack.redis.url, decode_responses=True, retry=None)
 
     def __enter__(self) -> "Traces":
@@ -31,9 +32,21 @@ class Traces:
 
     def lines(self, event: str, process: str = "relay-0", **fields: object) -> list[Json]:
         """The log lines of one event that carry all these fields."""
-        lines = [json.loads(line) for line in self._stack.processes[process].log().splitlines()]
         wanted = {"event": event, **fields}.items()
-        return [line for line in lines if wanted <= {key: line.get(key) for key, _ in wanted}.items()]
+        return [
+            line for line in self._all_lines(process) if wanted <= {key: line.get(key) for key, _ in wanted}.items()
+        ]
+
+    def _all_lines(self, process: str) -> list[Json]:
+        """What a process logged so far; each line is read once, since a long test looks often."""
+        offset, lines = self._read.get(process, (0, []))
+        with self._stack.processes[process].log_path.open("rb") as log:
+            log.seek(offset)
+            whole, _, _ = log.read().rpartition(b"\n")
+        if whole:
+            lines += map(json.loads, whole.splitlines())
+            self._read[process] = (offset + len(whole) + 1, lines)
+        return lines
 
     def token(self, token_id: str) -> dict[str, str]:
         """A token's record without what is sealed; empty if there is none."""
@@ -58,11 +71,11 @@ class Traces:
             for session_id in self.redis.zrangebyscore(key, now, "+inf")
         }
 
-    async def session_end(self, token_id: str, seconds: float = 5) -> Json:
+    async def session_end(self, token_id: str, seconds: float = 5, *, free_within: float = 2) -> Json:
         """The receipt of a token's session, once its lease is free too; fails if there are several."""
         await until(lambda: bool(self.lines("session.end", token_id=token_id)), seconds)
         session_id = self.lines("session.end", token_id=token_id)[0]["session_id"]
-        await until(lambda: session_id not in self.leases(), 2)
+        await until(lambda: session_id not in self.leases(), free_within)
         (receipt,) = self.lines("session.end", token_id=token_id)
         return receipt
 

@@ -35,7 +35,8 @@ SERVER_VAD = {
     "idle_timeout_ms": None,
 }
 PCM = {"type": "audio/pcm", "rate": 24_000}
-WRONG_FORMATS = ["pcm16", {}, {"type": "audio/wav"}, {"type": "audio/pcm", "rate": 16_000}, PCM | {"x": 1}, None]
+WRONG_FORMATS = ["pcm16", {}, {"type": "audio/wav"}, {"type": "audio/pcm", "rate": 16_000}, PCM | {"x": 1}, None,
+                 {"type": "audio/pcmu", "rate": 8_000}, {"type": "audio/pcma", "rate": 24_000}]  # fmt: skip
 
 # Realtime-protocol reference §5: each field with values the protocol allows, and values it does not.
 VALUES: dict[str, tuple[list[Any], list[Any]]] = {

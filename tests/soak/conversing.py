@@ -43,16 +43,23 @@ class Speaker:
 
     async def converse(self, pieces: int) -> Self:
         """Send the pieces in real time, and hear all of them, in order and whole."""
-        sending = asyncio.create_task(self._speak(pieces))
-        async with asyncio.timeout(pieces * self._piece_seconds + 30):
-            for index in range(pieces):
-                message = await self._talk.socket.receive()
-                heard_at = self._loop.time()
-                assert message.type is aiohttp.WSMsgType.TEXT, (message, self._talk.socket.close_code)
-                echo = _read_echo(message.data)
-                assert (echo.type, echo.delta) == (DELTA, self._audio(index)), "lost, or out of order"
-                self.latencies.append(heard_at - self._sent_at[index])
-            await sending
+        speaking = asyncio.create_task(self._speak(pieces))
+        try:
+            async with asyncio.timeout(pieces * self._piece_seconds + 30):
+                for index in range(pieces):
+                    message = await self._talk.socket.receive()
+                    heard_at = self._loop.time()
+                    assert message.type is aiohttp.WSMsgType.TEXT, (message, self._talk.socket.close_code)
+                    echo = _read_echo(message.data)
+                    assert (echo.type, echo.delta) == (DELTA, self._audio(index)), (
+                        "lost, or out of order",
+                        index,
+                        message.data[:500],
+                    )
+                    self.latencies.append(heard_at - self._sent_at[index])
+        finally:
+            speaking.cancel()
+            await asyncio.wait([speaking])
         return self
 
     async def _speak(self, pieces: int) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,23 +15,31 @@ SETTINGS: dict[str, Any] = {
     "AIRLOCK_PROFILES": str(Path(__file__).parent / "profiles.toml"),
     "MAX_SESSIONS_PER_ADDRESS": "10000",
     "SERVE_PAGE": "false",
-}
+} | ({"WEBSOCKETS": os.environ["AIRLOCK_TEST_WEBSOCKETS"]} if "AIRLOCK_TEST_WEBSOCKETS" in os.environ else {})
+"""The relays' environment; another library carries WebSockets where AIRLOCK_TEST_WEBSOCKETS names it."""
 REST_SECONDS = 15.0
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the relay's process holds."""
+    """What the relay's process holds.
+
+    Attributes:
+        resident_bytes: what the kernel counts: the memory of a busy moment stays resident, so it is only reported.
+        allocated_bytes: what the process uses of it.
+    """
 
     tasks: int
     descriptors: int
     sockets: int
     resident_bytes: int
+    allocated_bytes: int
 
     @property
-    def resident_mib(self) -> float:
-        return self.resident_bytes / 2**20
+    def mib(self) -> tuple[float, float]:
+        """Resident and allocated, for people."""
+        return round(self.resident_bytes / 2**20, 1), round(self.allocated_bytes / 2**20, 1)
 
     @property
     def countable(self) -> tuple[int, int, int]:
@@ -44,13 +54,23 @@ async def held(stack: Stack) -> Held:
 
 async def at_rest(stack: Stack, base: Held) -> Held:
     """What the relay holds once it holds as much as at ``base``, or when it still does not after some seconds."""
-    async with asyncio.timeout(REST_SECONDS + 5):
-        for _ in range(int(REST_SECONDS / POLL_SECONDS)):
-            now = await held(stack)
-            if now.countable == base.countable:
-                break
-            await asyncio.sleep(POLL_SECONDS)  # what another process lets go of cannot be awaited
-    return now
+    deadline = time.monotonic() + REST_SECONDS
+    while True:
+        now = await held(stack)
+        if now.countable == base.countable or time.monotonic() > deadline:
+            return now
+        await asyncio.sleep(POLL_SECONDS)  # what another process lets go of cannot be awaited
+
+
+async def settled(stack: Stack) -> Held:
+    """What the relay holds when nothing goes on: twice the same, a second apart."""
+    before = await held(stack)
+    while True:
+        await asyncio.sleep(1)  # what another process is about to let go of cannot be awaited
+        now = await held(stack)
+        if now.countable == before.countable:
+            return now
+        before = now
 
 
 def complaints(stack: Stack) -> list[dict[str, Any]]:

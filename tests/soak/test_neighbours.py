@@ -1,17 +1,17 @@
-"""What one session does takes nothing from those beside it: they lose nothing, and the attacker is stopped."""
+"""What one session does takes nothing from those beside it: they lose nothing, and the offender is stopped, cheaply."""
 
 import asyncio
-import base64
-import contextlib
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 
-from tests.end_to_end.clients import Talk, connect, mint
-from tests.end_to_end.traces import Traces
-from tests.soak.conversing import ECHO, percentiles_ms, speakers
-from tests.soak.measure import complaints
+from tests.end_to_end.traces import Traces, resident_mib
+from tests.soak.conversing import ECHO, Speaker, percentiles_ms, speakers
+from tests.soak.measure import at_rest, complaints, settled
+from tests.soak.offenders import OFFENCES, offenders
 from tests.stack import Stack
 
 pytestmark = pytest.mark.soak
@@ -19,80 +19,32 @@ pytestmark = pytest.mark.soak
 HONEST = 20
 PIECE_MS = 20
 SECONDS = 15
-HUGE = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(600_000)).decode()}
-
-Attack = Callable[[Talk], Awaitable[None]]
+SAMPLE_SECONDS = 0.05
 
 
-async def read_to_the_end(talk: Talk) -> None:
-    """A flood can lose the close frame to a TCP reset, so the code is looked up in the receipt."""
-    while (await talk.socket.receive()).type is aiohttp.WSMsgType.TEXT:
-        pass
-
-
-async def send_what_is_refused(talk: Talk) -> None:
-    await asyncio.gather(read_to_the_end(talk), flood(talk, {"type": "no.such.event", "filler": "x" * 10_000}))
-
-
-async def send_pings_of_ours(talk: Talk) -> None:
-    await asyncio.gather(read_to_the_end(talk), flood(talk, {"type": "airlock.ping"}))
-
-
-async def flood(talk: Talk, event: dict[str, str]) -> None:
-    with contextlib.suppress(ConnectionError):
-        while not talk.socket.closed:
-            await talk.send(event)
-            await asyncio.sleep(0)  # give way to the reader
-
-
-async def send_websocket_pings(talk: Talk) -> None:
-    async def ping() -> None:
-        with contextlib.suppress(ConnectionError):
-            while not talk.socket.closed:
-                await talk.socket.ping(b"x" * 125)
-                await asyncio.sleep(0)  # give way to the reader
-
-    await asyncio.gather(read_to_the_end(talk), ping())
-
-
-async def read_nothing(talk: Talk) -> None:
-    """Ask for megabytes of echo and take none of it."""
-    talk.pause_reading()
-    with contextlib.suppress(ConnectionError):
-        for _ in range(40):
-            await talk.send(HUGE)
-        while True:
-            await talk.socket.ping()
-            await asyncio.sleep(0.1)  # until the connection is cut, which a writer alone can see
-
-
-ATTACKS: dict[Attack, tuple[str, str | None, int]] = {
-    send_what_is_refused: ("policy", "policy_violation", 1008),
-    send_pings_of_ours: ("policy", "rate_limited", 4429),
-    send_websocket_pings: ("policy", "rate_limited", 4429),
-    read_nothing: ("slow_consumer", "slow_consumer", 4408),
-}
-
-
-async def converse(http: aiohttp.ClientSession, stack: Stack) -> list[float]:
-    """Twenty honest sessions; their latencies."""
-    async with speakers(http, stack, HONEST, piece_ms=PIECE_MS) as people, asyncio.TaskGroup() as talking:
+async def converse(people: Sequence[Speaker]) -> list[float]:
+    """All of them speak and hear all of it; the latencies."""
+    async with asyncio.TaskGroup() as talking:
         tasks = [talking.create_task(person.converse(SECONDS * 1_000 // PIECE_MS)) for person in people]
     return [latency for task in tasks for latency in task.result().latencies]
 
 
-async def attack_until(
-    honest_are_done: asyncio.Event, attack: Attack, http: aiohttp.ClientSession, stack: Stack
-) -> list[str]:
-    """Attack again and again, with a new token each time; the tokens' ids."""
-    token_ids = []
-    while not honest_are_done.is_set():
-        minted = await mint(http, stack)
-        token_ids.append(minted.token_id)
-        async with await connect(http, stack, minted, speaks_airlock=True) as talk:
-            await talk.until("session.created")
-            await attack(talk)
-    return token_ids
+@asynccontextmanager
+async def most_resident(stack: Stack) -> AsyncIterator[list[float]]:
+    """The relay's memory, in MiB, looked at again and again."""
+    sizes = [resident_mib(stack)]
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(SAMPLE_SECONDS)  # samples of another process
+            sizes.append(resident_mib(stack))
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield sizes
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
 
 
 @pytest.fixture
@@ -100,21 +52,34 @@ def simulator_arguments() -> tuple[str, ...]:
     return ECHO
 
 
-async def test_beside_any_attacker_20_honest_sessions_lose_nothing_and_the_attacker_ends_with_its_own_code(
+async def test_beside_any_offender_20_honest_sessions_lose_nothing_and_the_offender_ends_with_its_own_code(
     stack: Stack, http: aiohttp.ClientSession
 ) -> None:
-    figures = {"nobody": percentiles_ms(await converse(http, stack))}
+    async with speakers(http, stack, HONEST, piece_ms=PIECE_MS) as people:
+        figures = {"nobody": percentiles_ms(await converse(people))}
+    base = await settled(stack)
+    too_dear = []
     with Traces(stack) as traces:
-        for attack, ending in ATTACKS.items():
-            done = asyncio.Event()
-            attacking = asyncio.create_task(attack_until(done, attack, http, stack))
-            heard = await converse(http, stack)
-            done.set()
-            token_ids = await attacking
-            figures[f"{attack.__name__} ({len(token_ids)} sessions)"] = percentiles_ms(heard)
+        for name, offence in OFFENCES.items():
+            started_at = time.monotonic()
+            async with (
+                speakers(http, stack, HONEST, piece_ms=PIECE_MS) as people,
+                most_resident(stack) as sizes,
+                offenders(name, http, stack) as token_ids,
+            ):
+                heard = await converse(people)
+            growth = (max(sizes) - sizes[0]) / offence.at_once
+            if growth > offence.most_mib:
+                too_dear.append(name)
+            figures[name] = (
+                f"{percentiles_ms(heard)}, {len(token_ids)} offending sessions, "
+                f"{sizes[0]:.1f} MiB + {growth:.2f} per offender, {time.monotonic() - started_at:.0f} s"
+            )
             assert len(heard) == HONEST * SECONDS * 1_000 // PIECE_MS
             for token_id in token_ids:
-                receipt = await traces.session_end(token_id, 15)
-                assert (receipt["ending"], receipt["code"], receipt["close_code"]) == ending
-    print("\nlatency of the honest in ms, beside", *map(str, figures.items()), sep="\n")  # noqa: T201 - figures
+                receipt = await traces.session_end(token_id, 15, free_within=15)
+                assert (receipt["ending"], receipt["code"], receipt["close_code"]) == offence.ending
+    print("\nlatency of the honest in ms, beside", *(f"{name}: {told}" for name, told in figures.items()), sep="\n")  # noqa: T201 - figures
+    assert too_dear == [], figures
+    assert (await at_rest(stack, base)).countable == base.countable
     assert complaints(stack) == []

@@ -190,6 +190,15 @@ async def test_the_response_falls_silent(simulator: Simulator) -> None:
         assert not client.socket.closed
 
 
+async def test_the_model_reads_nothing_for_a_while(simulator: Simulator) -> None:
+    simulator.faults.add(faults.StopReading(seconds=1))
+    async with connect(simulator) as client:
+        await client.update()
+        await client.send("input_audio_buffer.clear")
+        assert await is_silent(client)
+        assert (await client.receive())["type"] == "input_audio_buffer.cleared"
+
+
 async def test_garbage_arrives(simulator: Simulator) -> None:
     simulator.faults.add(faults.garbage())
     simulator.faults.add(faults.binary_frame(data=b"\x00\xff"))
