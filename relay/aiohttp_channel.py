@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ from relay.channel import (
     DRAINED_BYTES,
     HEARTBEAT_SECONDS,
     MAX_UNWRITTEN_BYTES,
+    MEASURING,
     ChannelEnd,
     How,
     NotConnected,
@@ -52,6 +54,8 @@ class AiohttpChannel:
         self.on_frame: Callable[[bytes], None] = ignore
         self.on_control: Callable[[], None] = ignore
         self.on_congestion: Callable[[bool], None] = ignore
+        self.round_trip: float | None = None
+        self._measured_at: float | None = None
         self.ended: asyncio.Future[ChannelEnd] = self._loop.create_future()
 
     async def __aenter__(self) -> AiohttpChannel:
@@ -81,7 +85,7 @@ class AiohttpChannel:
             self.on_congestion(True)
             self._watch_drain()
 
-    def _write(self, payload: bytes, kind: Literal[WSMsgType.TEXT, WSMsgType.PONG]) -> None:
+    def _write(self, payload: bytes, kind: Literal[WSMsgType.TEXT, WSMsgType.PING, WSMsgType.PONG]) -> None:
         writing = self._socket.send_frame(payload, kind)
         try:
             writing.send(None)
@@ -91,6 +95,16 @@ class AiohttpChannel:
             pass  # it is gone, and the reader will say how
         else:
             raise RuntimeError("the writer waited: the socket was made without a large writer_limit")
+
+    def measure(self) -> None:
+        """Send a ping for ``round_trip``, unless the one before is still unanswered."""
+        if self._measured_at is None:
+            self._measured_at = time.perf_counter()  # the loop knows only whole milliseconds
+            self._write(MEASURING, WSMsgType.PING)
+
+    def _take_pong(self, payload: bytes) -> None:
+        if self._measured_at is not None and payload == MEASURING:
+            self.round_trip, self._measured_at = time.perf_counter() - self._measured_at, None
 
     def _answer_ping(self, payload: bytes) -> None:
         """Answer, unless more is waiting to be written than the bound: pongs for one who does not read pile up."""
@@ -153,6 +167,7 @@ class AiohttpChannel:
                 self._answer_ping(message.data)
             elif message.type is WSMsgType.PONG:
                 self.on_control()
+                self._take_pong(message.data)
             elif message.type is WSMsgType.BINARY:
                 return ChannelEnd(How.INVALID, int(aiohttp.WSCloseCode.UNSUPPORTED_DATA))
             elif message.type is WSMsgType.CLOSE:

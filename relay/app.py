@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -28,11 +30,13 @@ from relay.upstreams import Upstreams
 from service_kit import redis_client
 from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
-from service_kit.http_server import note_headers, serve
+from service_kit.http_server import Listener, note_headers, serve
+from service_kit.live_entries import LiveEntries
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
+from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
 
 USER_AGENT: Final = "realtime-airlock/0.1"
@@ -42,6 +46,7 @@ SETTINGS: Final = web.AppKey("settings", RelaySettings)
 CODEC: Final = web.AppKey("codec", SessionTokenCodec)
 LIVE: Final = web.AppKey("live", LiveSessions)
 RELAY: Final = web.AppKey("relay", Relay)
+TALLY: Final = web.AppKey("tally", Tally)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
@@ -54,6 +59,7 @@ def create_app(settings: RelaySettings) -> web.Application:
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
     app[LIVE] = live = LiveSessions(settings.max_sessions)
     redis = redis_client.connect(settings.redis_url.get_secret_value())
+    app[TALLY] = Tally(redis, settings.airlock_env)
     app[READINESS] = Readiness(redis=redis.answers)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
@@ -65,7 +71,11 @@ def create_app(settings: RelaySettings) -> web.Application:
         redemptions = Redemptions(redis, settings.airlock_env)
         revocations = Revocations(redis, settings.airlock_env)
         alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
-        async with _open(settings.websockets) as websockets, heard_orders(redis, revocations, live):
+        async with (
+            _open(settings.websockets) as websockets,
+            heard_orders(redis, revocations, live),
+            app[TALLY].flushing(),
+        ):
             app[RELAY] = Relay(
                 websockets=websockets,
                 upstreams=Upstreams([Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams]),
@@ -75,8 +85,11 @@ def create_app(settings: RelaySettings) -> web.Application:
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
                 quotas=Quotas(redis, settings.airlock_env),
                 live=live,
+                entries=LiveEntries(redis, settings.airlock_env),
+                tally=app[TALLY],
                 pseudonyms=pseudonyms,
                 prices=settings.airlock_profiles.price_list,
+                replica=_replica(),
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))
@@ -92,6 +105,11 @@ def create_app(settings: RelaySettings) -> web.Application:
         app.router.add_get(path, _realtime, allow_head=False)
     app[READINESS].add_routes(app)
     return app
+
+
+def _replica() -> str:
+    """What operators call this process; Azure Container Apps names its replicas."""
+    return f"{os.environ.get('CONTAINER_APP_REPLICA_NAME') or socket.gethostname()}:{os.getpid()}"
 
 
 @contextlib.asynccontextmanager
@@ -124,6 +142,7 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             request_id=request[REQUEST_ID],
             address=request[ADDRESS_PSEUDONYM],
         )
+        app[TALLY].count(f"refused:{refusal.code}")
         if not (isinstance(refusal, Expired) and refusal.by_subprotocol):
             raise
         with app[LIVE].goodbye() as may_tell:
@@ -141,4 +160,4 @@ async def serve_relay(settings: RelaySettings) -> None:
         app[READINESS].draining = True
         await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
 
-    await serve(app, service="relay", host=settings.host, port=settings.port, drain=drain)
+    await serve(Listener(app, settings.host, settings.port), service="relay", drain=drain)

@@ -21,6 +21,10 @@ DRAINED_BYTES: Final = MAX_UNWRITTEN_BYTES // 4
 """No more than this waiting to be written, and the congestion is over."""
 
 
+MEASURING: Final = b"round trip"
+"""What is in a ping whose way is measured, unlike that of a heartbeat."""
+
+
 class How(Enum):
     """The way an end went away."""
 
@@ -47,16 +51,21 @@ class Channel(Protocol):
         on_frame: called with each message; it must not block. What it raises ends the channel with that exception.
         on_control: called for each ping and pong of the other side. They are answered without it; it may count them.
         on_congestion: called with True when more is waiting to be written than the bound, with False when it drained.
+        round_trip: seconds from the last answered :meth:`measure` to its answer; None before the first.
         ended: completes once, when the other side is gone; never cancelled by the channel itself.
     """
 
     on_frame: Callable[[bytes], None]
     on_control: Callable[[], None]
     on_congestion: Callable[[bool], None]
+    round_trip: float | None
     ended: asyncio.Future[ChannelEnd]
 
     def send(self, frame: bytes) -> None:
         """Write one text message; silently nothing once the channel is gone."""
+
+    def measure(self) -> None:
+        """Send a ping for ``round_trip``, unless the one before is still unanswered."""
 
     def pause(self) -> None:
         """Stop reading until :meth:`resume`; the sender is held back by TCP."""

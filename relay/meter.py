@@ -198,7 +198,7 @@ class Meter:
             return None
         return round(self.tokens_so_far.cost_usd(self.price) + self.transcription_usd, 6)
 
-    def usage(self) -> dict[str, object]:
+    def usage(self) -> dict[str, Any]:
         """The receipt's figures."""
         return {
             "audio_in_seconds": round(self.audio_in_ms / 1000, 3),

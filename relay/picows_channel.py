@@ -8,6 +8,7 @@ that a session can still say why it ends.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, cast
@@ -20,6 +21,7 @@ from relay.channel import (
     DRAINED_BYTES,
     HEARTBEAT_SECONDS,
     MAX_UNWRITTEN_BYTES,
+    MEASURING,
     ChannelEnd,
     How,
     ignore,
@@ -71,6 +73,8 @@ class PicowsChannel(WSListener):
         self.on_frame: Callable[[bytes], None] = ignore
         self.on_control: Callable[[], None] = ignore
         self.on_congestion: Callable[[bool], None] = ignore
+        self.round_trip: float | None = None
+        self._measured_at: float | None = None
         self.ended: asyncio.Future[ChannelEnd] = self._loop.create_future()
 
     @property
@@ -123,6 +127,17 @@ class PicowsChannel(WSListener):
             # picows 2.3.1 gives a server's larger messages to the transport with a header that its next send
             # overwrites, and uvloop has not written it yet. What is sent this way is copied, header and all.
             self._picows.send_reuse_external_bytearray(_TEXT, bytearray(_HEADER_ROOM) + frame, _HEADER_ROOM)
+
+    def measure(self) -> None:
+        """Send a ping for ``round_trip``, unless the one before is still unanswered."""
+        if self._picows is not None and self._measured_at is None:
+            self._measured_at = time.perf_counter()  # the loop knows only whole milliseconds
+            self._mask()
+            self._picows.send_ping(MEASURING)
+
+    def _take_pong(self, payload: bytes) -> None:
+        if self._measured_at is not None and payload == MEASURING:
+            self.round_trip, self._measured_at = time.perf_counter() - self._measured_at, None
 
     def _mask(self) -> None:
         """Belongs before each frame that is sent: those of a client are masked."""
@@ -229,6 +244,7 @@ class PicowsChannel(WSListener):
             self.on_close(int.from_bytes(frame.get_payload_as_bytes()[:2]) if frame.payload_size else None)
         elif kind is _PONG:
             self.on_control()
+            self._take_pong(frame.get_payload_as_bytes())
         else:
             self.on_violation(_UNSUPPORTED_DATA)
 

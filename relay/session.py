@@ -31,11 +31,13 @@ from relay.spending import Spending, usage_of
 from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.errors import Ending, Refusal
+from service_kit.live_entries import LiveEntries, LiveEntry
 from service_kit.log import where
 from service_kit.prices import PriceList
 from service_kit.quotas import Quotas, Usage
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Identity, Revocations, Why
+from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID
 
 RETRY_AFTER_SECONDS: Final = 2
@@ -61,8 +63,11 @@ class Relay:
     leases: Leases
     quotas: Quotas
     live: LiveSessions
+    entries: LiveEntries
+    tally: Tally
     pseudonyms: Pseudonyms
     prices: PriceList
+    replica: str
 
 
 async def run_session(request: web.Request, ticket: Ticket, relay: Relay, address: str) -> web.StreamResponse:
@@ -79,14 +84,17 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
                     await session.spending.check()
                     async with relay.leases.hold(redemption.claims, session_id, session.renewed) as lost:
                         lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
-                        return await session.run()
+                        response = await session.run()
                 except Refusal as refusal:  # no quota left, no lease, or Redis is away
                     if not await redemption.give_back():
                         without_token(refusal)
                     raise
+                await session.unlist()  # no renewal can list it again
+            return response
     except Refusal as refusal:
         log = structlog.get_logger().bind(request_id=request[REQUEST_ID], token_id=ticket.keys.token_id)
         log.info("redeem.denied", code=refusal.code)
+        relay.tally.count(f"refused:{refusal.code}")
         if isinstance(refusal, TokenUsed):
             relay.replay_alarm.consider(refusal.replay, ticket.keys.token_id, log)
         if not ticket.by_subprotocol:
@@ -131,6 +139,7 @@ class Session:
         self._provider: str | None = None  # who has the session; nobody until a model greets
         self._is_live = False
         self._live_since = 0.0
+        self._ends_at = 0.0  # known once it is live
         self._subject = relay.pseudonyms.of(claims.tenant, claims.subject)
         self.identity = Identity(
             session_id=session_id,
@@ -164,14 +173,26 @@ class Session:
 
     async def renewed(self) -> None:
         """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable."""
-        await self._look_for_orders()
+        await self._obey_markers()
         if self._is_live and await self.spending.add(self._used()):
             self.end(Ending.QUOTA)
+        await self._list()
 
-    async def _look_for_orders(self) -> None:
+    async def _obey_markers(self) -> None:
         why = await self._relay.revocations.find(self.identity)
         if why is not None:
             self.revoke(why)
+
+    async def unlist(self) -> None:
+        """Take the session off the operators' list."""
+        if self._is_live:
+            with contextlib.suppress(RedisUnavailable):
+                await self._relay.entries.remove(self._id)
+
+    async def _list(self) -> None:
+        """Let operators see the session, as long as there is one. Raises RedisUnavailable."""
+        if self._is_live and not self._over.done():
+            await self._relay.entries.put(self._entry())
 
     async def run(self) -> web.StreamResponse:
         """Live from the upgrade to the close; returns the answered upgrade."""
@@ -251,30 +272,33 @@ class Session:
             self.end(Ending.NOT_LOCKED)
             return
         self._live_since = self._loop.time()
+        self._ends_at = time.time() + self._claims.limits.max_session_seconds
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
         with contextlib.suppress(RedisUnavailable):
             if not await self._redemption.go_live():
                 self.revoke(Why.REVOKED)
-            await self._look_for_orders()
-        ends_at = time.time() + self._claims.limits.max_session_seconds
-        clocks = self._start_clocks(wire, ends_at)
+            await self._obey_markers()
+        clocks = self._start_clocks(wire)
         try:
             if not self._over.done():
+                self._relay.tally.count("started")
                 self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
-                wire.connect(model, session, greeted.events, greeted.deployments, self._started_event(ends_at))
+                wire.connect(model, session, greeted.events, greeted.deployments, self._started_event())
+                with contextlib.suppress(RedisUnavailable):
+                    await self._list()
             await self._over
             wire.cancel_responses()
         finally:
             clocks.stop()
 
-    def _start_clocks(self, wire: Wire, ends_at: float) -> Clocks:
+    def _start_clocks(self, wire: Wire) -> Clocks:
         def warn(seconds_left: int) -> None:
             wire.tell(
                 {
                     "type": "airlock.session.expiring",
                     "event_id": new_event_id(),
                     "seconds_left": seconds_left,
-                    "ends_at": ends_at,
+                    "ends_at": self._ends_at,
                 }
             )
 
@@ -287,12 +311,12 @@ class Session:
             is_idle=lambda: self.end(Ending.IDLE),
         )
 
-    def _started_event(self, ends_at: float) -> dict[str, object]:
+    def _started_event(self) -> dict[str, object]:
         return {
             "type": "airlock.session.started",
             "event_id": new_event_id(),
             "session_id": self._id,
-            "ends_at": ends_at,
+            "ends_at": self._ends_at,
             "server_time": time.time(),
             "max_session_seconds": self._claims.limits.max_session_seconds,
             "provider": self._provider,
@@ -340,6 +364,24 @@ class Session:
         else:
             self._finish(over_by_model(ended.result(), is_live=self._is_live))
 
+    def _entry(self) -> LiveEntry:
+        usage = self._meter.usage()
+        return LiveEntry(
+            id=self._id,
+            token_id=self._ticket.keys.token_id,
+            subject=self._subject,
+            tenant=self._claims.tenant,
+            profile=self._claims.profile,
+            model=self._claims.lock.model,
+            started_at=round(self._started_at, 3),
+            ends_at=round(self._ends_at, 3),
+            audio_in_seconds=usage["audio_in_seconds"],
+            audio_out_seconds=usage["audio_out_seconds"],
+            tokens=usage["tokens"]["total"],
+            cost_usd=usage["cost_usd"],
+            replica=self._relay.replica,
+        )
+
     def _account(self, over: Over) -> dict[str, object]:
         """Write the receipt, once, and return it."""
         ended_at = time.time()
@@ -362,6 +404,8 @@ class Session:
             "config_sha256": self._claims.config_sha256,
         }
         self._log.info("session.end", **receipt, reference_id=self._claims.reference_id)
+        self._relay.tally.count(f"ended:{over.ending}")
+        self._relay.tally.spend(self._meter.cost_usd)
         return receipt
 
 

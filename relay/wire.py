@@ -95,6 +95,7 @@ class Wire:
         self.last_activity = self._loop.time()
         model.on_frame, self._browser.on_frame = self._from_model, self._from_browser
         model.on_congestion, self._browser.on_congestion = self._model_congested, self._browser_congested
+        model.measure()
         self._browser.resume()  # before the early frames, since those may hold it back again
         self._send(
             {
@@ -233,6 +234,7 @@ class Wire:
         if self._browser_stalls:
             return
         sent_at = event.get("t")
+        trip = self._model.round_trip if self._model else None
         self._send(
             {
                 "type": "airlock.pong",
@@ -240,8 +242,11 @@ class Wire:
                 "t": sent_at if isinstance(sent_at, int | float) else None,
                 "server_time": time.time(),
                 "received_audio_ms": round(self._meter.audio_in_ms),
+                "model_round_trip_ms": None if trip is None else round(trip * 1000, 1),
             }
         )
+        if self._model:
+            self._model.measure()  # for the next of these
 
     def _from_model(self, frame: bytes) -> None:
         if not self._is_connected:

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 from aiohttp import hdrs, web
+from structlog.typing import FilteringBoundLogger
 
 from service_kit.errors import Refusal
 from service_kit.masked_frames import MaskedFrames
@@ -156,29 +158,46 @@ class Stop:
 Drain = Callable[[asyncio.Event], Awaitable[None]]
 
 
-async def serve(app: web.Application, *, service: str, host: str, port: int, drain: Drain) -> None:
-    """Serve until SIGTERM or SIGINT, then ``drain`` (given the event of a second signal) and close everything."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An application, and where it listens; ``variable`` is the setting that names the port."""
+
+    app: web.Application
+    host: str
+    port: int
+    variable: str = "PORT"
+
+    async def start(self, log: FilteringBoundLogger, service: str) -> web.AppRunner:
+        """Listen; whoever calls this cleans the runner up. Exits with status 2 when the port is taken."""
+        runner = _Runner(self.app, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self.port).start()
+        except OSError as error:
+            await runner.cleanup()
+            fail([f"{self.variable}: cannot listen on {self.host} port {self.port}: {error.strerror}"])
+        log.info("listening", service=service, host=self.host, port=runner.addresses[0][1])
+        return runner
+
+
+async def serve(*listeners: Listener, service: str, drain: Drain) -> None:
+    """Serve until SIGTERM or SIGINT, then ``drain`` (given the event of a second signal) and close everything.
+
+    The first listener owns what the others use: it is opened first and closed last.
+    """
     log = structlog.get_logger()
     stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.on_signal)
-    runner = _Runner(app, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            fail([f"PORT: cannot listen on {host} port {port}: {error.strerror}"])
-        bound = runner.addresses[0][1]
-        log.info("listening", service=service, host=host, port=bound)
+    async with contextlib.AsyncExitStack() as running:
+        running.callback(log.info, "drain.end")
+        for listener in listeners:
+            runner = await listener.start(log, service)
+            running.push_async_callback(runner.cleanup)
         await stop.asked.wait()
         log.info("drain.start")
         await drain(stop.at_once)
-    finally:
-        await runner.cleanup()
-        log.info("drain.end")
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

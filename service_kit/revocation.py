@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from service_kit.redis_client import RedisClient, Script
 from service_kit.session_token import MAX_TOKEN_SECONDS
@@ -29,9 +29,20 @@ redis.call('PUBLISH', ARGV[1], table.concat({ARGV[3], ARGV[4], ARGV[5], now}, ' 
 """
 
 _BLOCK: Final = """
--- KEYS[1]  the block                   ARGV  channel, its TTL in milliseconds, kind, id
-redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
+-- KEYS[1]  the block                   ARGV  channel, its TTL in milliseconds, kind, id, what operators call it
+redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[2])
 redis.call('PUBLISH', ARGV[1], table.concat({'blocked', ARGV[3], ARGV[4], '0'}, ' '))
+"""
+
+_INDEX: Final = """
+-- KEYS[1]  what is blocked, as 'kind id', scored by when that ends (Redis' clock, milliseconds)
+-- ARGV     kind and id, the block's TTL in milliseconds
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
+local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+redis.call('PEXPIREAT', KEYS[1], last[2])
 """
 
 _REVOKE: Final = """
@@ -66,6 +77,15 @@ class Target:
 
     kind: Kind
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Who may have nothing now, and until when (Unix seconds by Redis' clock); ``name`` is what operators call it."""
+
+    target: Target
+    name: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +126,11 @@ class Identity:
         return not spared and order.target in self.targets()
 
 
+def _blocked(member: bytes) -> Target:
+    kind, target_id = member.decode().split(" ")
+    return Target(Kind(kind), target_id)
+
+
 class Revocations:
     """The markers and orders of one environment."""
 
@@ -114,8 +139,10 @@ class Revocations:
         self._environment = environment
         self._end = Script(redis, _END)
         self._block = Script(redis, _BLOCK)
+        self._index = Script(redis, _INDEX)
         self._revoke = Script(redis, _REVOKE)
         self.channel = f"airlock:{environment}:orders"
+        self._blocks = f"airlock:{environment}:blocks"
 
     async def end(self, target: Target, why: Why = Why.REVOKED) -> None:
         """End everything of the target that was minted until now. Raises RedisUnavailable."""
@@ -128,13 +155,29 @@ class Revocations:
         await self.end(Target(Kind.TOKEN, token_id))
         return bool(had_record)
 
-    async def block(self, target: Target, seconds: int) -> None:
+    async def block(self, target: Target, seconds: int, name: str = "?") -> None:
         """Refuse a subject or tenant for so long, and end what it has. Raises RedisUnavailable."""
-        await self._block(self._key("blocked", target), self.channel, seconds * 1000, target.kind, target.id)
+        key = self._key("blocked", target)
+        await self._block(key, self.channel, seconds * 1000, target.kind, target.id, name)
+        await self._index(self._blocks, f"{target.kind} {target.id}", seconds * 1000)
 
     async def unblock(self, target: Target) -> bool:
         """Whether there was a block to lift. Raises RedisUnavailable."""
-        return bool(await self._redis.ask(lambda: self._redis.delete(self._key("blocked", target))))
+        was_blocked = await self._redis.ask(lambda: self._redis.delete(self._key("blocked", target)))
+        await self._redis.ask(lambda: self._redis.zrem(self._blocks, f"{target.kind} {target.id}"))
+        return bool(was_blocked)
+
+    async def blocks(self) -> list[Block]:
+        """Every block, the one that ends first, first. Raises RedisUnavailable."""
+        found: list[Any] = await self._redis.ask(lambda: self._redis.zrange(self._blocks, 0, -1, withscores=True))
+        targets = [_blocked(member) for member, _ in found]
+        names = await self._get([self._key("blocked", target) for target in targets])
+        ends = [until_ms / 1000 for _, until_ms in found]
+        return [
+            Block(target, name.decode(), until)
+            for target, name, until in zip(targets, names, ends, strict=True)
+            if name
+        ]
 
     async def is_blocked(self, *targets: Target) -> bool:
         """Whether one of them may have no token now. Raises RedisUnavailable."""
@@ -156,6 +199,8 @@ class Revocations:
 
     async def _get(self, keys: list[str]) -> list[bytes | None]:
         """Several keys in one round trip; one by one, since in a cluster they live apart."""
+        if not keys:
+            return []
         async with self._redis.pipeline(transaction=False) as pipeline:
             for key in keys:
                 pipeline.get(key)

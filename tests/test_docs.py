@@ -28,13 +28,19 @@ def test_env_example_lists_exactly_the_settings() -> None:
     assert listed == {name.upper() for name in fields} | LAUNCHER_ONLY
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/policy.md", "docs/limits.md", "docs/faults.md"]
-)
+PAGES = [
+    "README.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
-    assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []
+    assert [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()] == []
 
 
 def test_files_that_the_readme_names_exist() -> None:

@@ -10,15 +10,18 @@ from aiohttp import web
 
 from service_kit.edge import check_edge
 from service_kit.http_server import note_headers
+from service_kit.live_entries import LiveEntries
 from service_kit.live_slots import LiveSlots
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
+from service_kit.tally import Tally
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
 from token_service.handlers import ClientSecrets
 from token_service.limits import OwnLimits
 from token_service.mint_rates import MintRates
+from token_service.operators.handlers import Operators
 from token_service.page import add_page, page_headers, read_page
 from token_service.reception import Reception
 from token_service.settings import TokenServiceSettings
@@ -53,6 +56,7 @@ class InFlight:
 
 
 READINESS: Final = web.AppKey("readiness", Readiness)
+OPERATORS: Final = web.AppKey("operators", Operators)
 IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 
 
@@ -60,11 +64,15 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
     redis = connect(settings.redis_url.get_secret_value())
 
-    async def close_redis(_app: web.Application) -> AsyncIterator[None]:
-        yield
+    tally = Tally(redis, settings.airlock_env)
+    revocations = Revocations(redis, settings.airlock_env)
+    pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
+
+    async def resources(_app: web.Application) -> AsyncIterator[None]:
+        async with tally.flushing():
+            yield
         await redis.aclose()
 
-    pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
     in_flight = InFlight()
     app = web.Application(
         middlewares=[
@@ -78,7 +86,8 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     )
     app[IN_FLIGHT] = in_flight
     app[READINESS] = Readiness(redis=redis.answers)
-    app.cleanup_ctx.append(close_redis)
+    app[OPERATORS] = Operators(LiveEntries(redis, settings.airlock_env), revocations, tally, pseudonyms)
+    app.cleanup_ctx.append(resources)
     app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
 
     app[READINESS].add_routes(app)
@@ -89,7 +98,8 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         settings,
         SessionTokenCodec(settings.signing_keys, settings.airlock_env),
         TokenStore(redis, settings.airlock_env),
-        Revocations(redis, settings.airlock_env),
+        revocations,
+        tally,
         pseudonyms,
         reception,
         rates,

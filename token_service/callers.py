@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -21,17 +21,40 @@ QuotaCount = Annotated[int, Field(ge=1, le=10**12)]
 QuotaUsd = Annotated[float, Field(ge=0.000001, le=1_000_000)]
 
 
-class CallerKey(BaseModel):
-    """One entry of ``CALLER_API_KEYS``: who holds the key, and the most it may ask for.
-
-    The key itself is not here, only its SHA-256 in hexadecimal. A ceiling that is not given is the profile's limit, or
-    the setting of the same name.
-    """
+class HashedKey(BaseModel):
+    """A key that is known by its SHA-256 alone, in hexadecimal."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     sha256: SecretStr
+
+    @field_validator("sha256")
+    @classmethod
+    def _is_a_digest(cls, digest: SecretStr) -> SecretStr:
+        try:
+            size = len(bytes.fromhex(digest.get_secret_value()))
+        except ValueError:
+            size = 0
+        if size != sha256().digest_size:
+            raise ValueError("must be the SHA-256 of the key in 64 hexadecimal digits")
+        return digest
+
+    @property
+    def hash(self) -> bytes:
+        """The key's SHA-256."""
+        return bytes.fromhex(self.sha256.get_secret_value())
+
+
+HashedKeyT = TypeVar("HashedKeyT", bound=HashedKey)
+
+
+class CallerKey(HashedKey):
+    """One entry of ``CALLER_API_KEYS``: who holds the key, and the most it may ask for.
+
+    A ceiling that is not given is the profile's limit, or the setting of the same name.
+    """
+
     tenant: Annotated[str, Field(min_length=1, max_length=64)]
     profiles: Annotated[tuple[ProfileName, ...], Field(min_length=1, strict=False)]
     max_session_seconds: Annotated[int, Field(ge=1, le=3_600)] | None = None
@@ -49,28 +72,12 @@ class CallerKey(BaseModel):
     tenant_quota_tokens_per_day: QuotaCount | None = None
     tenant_quota_usd_per_day: QuotaUsd | None = None
 
-    @field_validator("sha256")
-    @classmethod
-    def _is_a_digest(cls, digest: SecretStr) -> SecretStr:
-        try:
-            size = len(bytes.fromhex(digest.get_secret_value()))
-        except ValueError:
-            size = 0
-        if size != sha256().digest_size:
-            raise ValueError("must be the SHA-256 of the key in 64 hexadecimal digits")
-        return digest
-
     @field_validator("tenant")
     @classmethod
     def _is_not_everybodys(cls, tenant: str) -> str:
         if tenant == ANONYMOUS_TENANT:
             raise ValueError("is the tenant of callers without a key")
         return tenant
-
-    @property
-    def hash(self) -> bytes:
-        """The key's SHA-256."""
-        return bytes.fromhex(self.sha256.get_secret_value())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +109,7 @@ def identify(
     credential that is present must be valid: a wrong one never falls back to anonymous.
     """
     if authorization:
-        key = _key_of(authorization, keys) if "api_key" in enabled else None
+        key = holder_of(authorization, keys) if "api_key" in enabled else None
         if key is None:
             raise Refusal("invalid_token", message="The credential is not valid. Send an API key of this service.")
         return Caller(kind="api_key", tenant=key.tenant, subject=key.name, key=key)
@@ -113,9 +120,12 @@ def identify(
     return Caller(kind="anonymous", tenant=ANONYMOUS_TENANT, subject=address, origin=origin)
 
 
-def _key_of(authorization: Sequence[str], keys: Sequence[CallerKey]) -> CallerKey | None:
+def holder_of(authorization: Sequence[str], keys: Sequence[HashedKeyT]) -> HashedKeyT | None:
+    """The key that was shown as a Bearer credential; None if it is none of these, or more than one was."""
+    if len(authorization) != 1:
+        return None
     scheme, _, credential = authorization[0].partition(" ")
-    if len(authorization) != 1 or scheme.lower() != "bearer" or credential.startswith(TOKEN_PREFIX):
+    if scheme.lower() != "bearer" or credential.startswith(TOKEN_PREFIX):
         return None
     # aiohttp keeps header bytes that are not UTF-8 as surrogates.
     digest = sha256(credential.encode(errors="surrogateescape")).digest()

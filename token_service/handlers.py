@@ -15,6 +15,7 @@ from service_kit.quotas import Quotas, is_used_up
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Kind, Revocations, Target
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, SessionToken, SessionTokenCodec, TokenKeys
+from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID, read_json
 from token_service.ceilings import Ceilings, ceilings_of
 from token_service.mint import decide_claims
@@ -36,6 +37,7 @@ class ClientSecrets:
     codec: SessionTokenCodec
     store: TokenStore
     revocations: Revocations
+    tally: Tally
     pseudonyms: Pseudonyms
     reception: Reception
     rates: MintRates
@@ -80,10 +82,13 @@ class ClientSecrets:
                 raise unavailable() from error
         except TooFast as refusal:
             audit.warning("mint.limited", code=refusal.code, reason=refusal.scope)
+            self.tally.count(f"refused:{refusal.code}")
             raise
         except Refusal as refusal:
             audit.warning("mint.denied", code=refusal.code, param=refusal.param)
+            self.tally.count(f"refused:{refusal.code}")
             raise
+        self.tally.count("minted")
         audit.info(
             "mint.ok",
             subject=self.pseudonyms.of(claims.tenant, claims.subject),

@@ -1,4 +1,4 @@
-"""The microphone page: its files, read once at start and served from memory under a strict policy.
+"""A page: its files, read once at start and served from memory under a strict policy.
 
 Only what was read then can ever be served, so no request can name a file outside the folder.
 """
@@ -33,7 +33,7 @@ class PageFile:
     etag: str
 
 
-def read_page(folder: Path, *, provider: str) -> dict[str, PageFile]:
+def read_page(folder: Path, *, provider: str = "") -> dict[str, PageFile]:
     """The page's files by URL path; ``index.html`` is at ``/``. Other types than the page's, and links, stay out."""
     files = {}
     for path in sorted(folder.rglob("*")):
@@ -50,24 +50,29 @@ def read_page(folder: Path, *, provider: str) -> dict[str, PageFile]:
 
 
 def page_headers(relay_origin: str) -> dict[str, str]:
-    """The policy the page runs under (frontend reference §8)."""
+    """What the microphone page runs under (frontend reference §8)."""
+    return {
+        # Older Safari does not take 'self' for WebSockets, and the relay may be elsewhere.
+        "Content-Security-Policy": page_policy(f"'self' {relay_origin}"),
+        "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), display-capture=()",
+    }
+
+
+def page_policy(connect_to: str) -> str:
+    """A Content-Security-Policy for a page of our own files that speaks to nobody but ``connect_to``."""
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",  # governs worklets too
         "style-src": "'self'",
         "img-src": "'self'",
-        # Older Safari does not take 'self' for WebSockets, and the relay may be elsewhere.
-        "connect-src": f"'self' {relay_origin}",
+        "connect-src": connect_to,
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
         "require-trusted-types-for": "'script'",
         "trusted-types": "'none'",
     }
-    return {
-        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
-        "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), display-capture=()",
-    }
+    return "; ".join(f"{name} {value}" for name, value in policy.items())
 
 
 def add_page(app: web.Application, files: Mapping[str, PageFile], headers: Mapping[str, str]) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from service_kit import strict_json
 from service_kit.profiles import Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
 from service_kit.upstreams import provider_names
-from token_service.callers import CallerKey, MintsPerMinute, QuotaCount, QuotaUsd
+from token_service.callers import CallerKey, HashedKey, MintsPerMinute, QuotaCount, QuotaUsd
+from token_service.operators.keys import OperatorKey
 
 _RELAY_URL: Final = re.compile(r"(wss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(?:/[^\s?#]*)?")
 """A WebSocket URL without credentials, query or fragment. Its first group, the origin, goes into the page's CSP."""
@@ -30,11 +32,20 @@ def _read_json(text: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _refuse_twins(keys: Sequence[HashedKey]) -> None:
+    for what, values in (("name", [key.name for key in keys]), ("hash", [key.hash for key in keys])):
+        if max(Counter(values).values(), default=1) > 1:
+            raise ValueError(f"two keys have the same {what}")
+
+
 class TokenServiceSettings(ServiceSettings):
     """The token service's settings. Names are the environment's, in lower case."""
 
     callers: CommaSeparated = ()
     caller_api_keys: Annotated[tuple[CallerKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
+    operator_host: str = "127.0.0.1"
+    operator_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    operator_keys: Annotated[tuple[OperatorKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
     mints_per_minute_per_subject: MintsPerMinute = 30
     mints_per_minute_per_tenant: MintsPerMinute = 6_000
     mints_per_minute_per_address: MintsPerMinute = 60
@@ -64,9 +75,7 @@ class TokenServiceSettings(ServiceSettings):
     def _caller_keys_fit(cls, keys: tuple[CallerKey, ...], info: ValidationInfo) -> tuple[CallerKey, ...]:
         if not keys and "api_key" in info.data.get("callers", ()):
             raise ValueError("is required, because CALLERS holds api_key")
-        for what, values in (("name", [key.name for key in keys]), ("hash", [key.hash for key in keys])):
-            if max(Counter(values).values(), default=1) > 1:
-                raise ValueError(f"two keys have the same {what}")
+        _refuse_twins(keys)
         profiles: Profiles | None = info.data.get("airlock_profiles")
         if profiles is not None:
             unknown = {name for key in keys for name in key.profiles} - profiles.profiles.keys()
@@ -83,6 +92,17 @@ class TokenServiceSettings(ServiceSettings):
                     "limits a cost that cannot be counted, since the model has no price, in the profiles: "
                     + ", ".join(sorted(uncounted))
                 )
+        return keys
+
+    @field_validator("operator_keys")
+    @classmethod
+    def _operators_have_keys(cls, keys: tuple[OperatorKey, ...], info: ValidationInfo) -> tuple[OperatorKey, ...]:
+        if not keys and info.data.get("operator_port") is not None:
+            raise ValueError("is required, because OPERATOR_PORT is set")
+        _refuse_twins(keys)
+        callers: tuple[CallerKey, ...] = info.data.get("caller_api_keys", ())
+        if {key.hash for key in keys} & {key.hash for key in callers}:
+            raise ValueError("holds a key of CALLER_API_KEYS; operators need keys of their own")
         return keys
 
     @field_validator("quota_usd_per_day", "tenant_quota_usd_per_day")

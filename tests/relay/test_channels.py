@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 
 from relay import aiohttp_channel, picows_channel
 from relay.aiohttp_channel import AiohttpChannel, AiohttpWebSockets, open_client
-from relay.channel import MAX_UNWRITTEN_BYTES, ChannelEnd, How, NotConnected, OpenChannel, WebSockets
+from relay.channel import MAX_UNWRITTEN_BYTES, MEASURING, ChannelEnd, How, NotConnected, OpenChannel, WebSockets
 from relay.picows_websockets import PicowsWebSockets
 
 BOTH_LOOPS = True
@@ -179,6 +179,21 @@ async def test_a_message_in_pieces_arrives_whole(line: Line) -> None:
     async with asyncio.timeout(5):
         assert await line.heard.get() == "aüb".encode()
     assert await line.frame() == (PONG, b"x")
+
+
+async def test_a_round_trip_is_measured_one_ping_at_a_time(line: Line) -> None:
+    for _ in range(2):
+        line.channel.measure()
+        line.channel.measure()
+        assert await line.frame() == (PING, MEASURING)
+        measured, line.channel.round_trip = line.channel.round_trip, None
+        line.write(client_frame(PONG), client_frame(PONG, b"another"), client_frame(TEXT, b"after them"))
+        await line.heard.get()
+        assert line.channel.round_trip is None
+        line.write(client_frame(PONG, MEASURING), client_frame(TEXT, b"after it"))
+        await line.heard.get()
+        assert 0 < line.channel.round_trip < 5  # type: ignore[operator]
+    assert measured is not None
 
 
 async def test_a_ping_is_answered_and_a_pong_is_not(line: Line) -> None:

@@ -37,6 +37,8 @@ class FakeChannel:
         self.on_congestion: Callable[[bool], None] = lambda _: None
         self.on_send: Callable[[bytes], None] = lambda _: None
         self.ended: asyncio.Future[ChannelEnd] = asyncio.get_running_loop().create_future()
+        self.round_trip: float | None = None
+        self.measures = 0
         self.sent: list[bytes] = []
         self._paused = False
 
@@ -46,6 +48,9 @@ class FakeChannel:
     def send(self, frame: bytes) -> None:
         self.sent.append(frame)
         self.on_send(frame)
+
+    def measure(self) -> None:
+        self.measures += 1
 
     def pause(self) -> None:
         self._paused = True
@@ -476,6 +481,16 @@ async def test_accepted_and_model_events_are_activity_and_refused_ones_and_pings
 
 
 # --- ping ---
+
+
+async def test_a_ping_tells_the_model_s_round_trip_and_measures_the_next() -> None:
+    scene = Scene(speaks_airlock=True).connected()
+    assert scene.model.measures == 1
+    scene.say({"type": "airlock.ping", "t": 1})
+    scene.model.round_trip = 0.01234
+    scene.say({"type": "airlock.ping", "t": 2})
+    assert [pong["model_round_trip_ms"] for pong in scene.browser.events()] == [None, 12.3]
+    assert scene.model.measures == 3
 
 
 @pytest.mark.parametrize(

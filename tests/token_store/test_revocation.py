@@ -58,8 +58,10 @@ async def test_markers_run_out(redis: RedisClient, revocations: Revocations) -> 
     assert 0 <= END_SECONDS * 1000 - await redis.pttl(key) < 5_000
     await redis.flushall()
     await revocations.block(BLOCKABLE[0], 7)
-    (key,) = await redis.keys("*")
-    assert 0 <= 7_000 - await redis.pttl(key) < 5_000
+    keys = await redis.keys("*")
+    assert len(keys) == 2
+    for key in keys:
+        assert 0 <= 7_000 - await redis.pttl(key) < 5_000
 
 
 async def test_a_block_is_stronger_than_an_end(revocations: Revocations) -> None:
