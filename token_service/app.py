@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
 from token_service.handlers import ClientSecrets
+from token_service.issuer import Issuer
 from token_service.limits import OwnLimits
 from token_service.mint_rates import MintRates
 from token_service.operators.handlers import Operators
@@ -88,12 +90,19 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     app[READINESS] = Readiness(redis=redis.answers)
     app[OPERATORS] = Operators(LiveEntries(redis, settings.airlock_env), revocations, tally, pseudonyms)
     app.cleanup_ctx.append(resources)
+    issuer = Issuer(settings.identity_rules) if settings.identity_rules else None
+
+    async def know_the_issuer(_app: web.Application) -> AsyncIterator[None]:
+        async with issuer.running() if issuer else nullcontext():
+            yield
+
+    app.cleanup_ctx.append(know_the_issuer)
     app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
 
     app[READINESS].add_routes(app)
     rates = MintRates(redis, settings.airlock_env)
     quotas = Quotas(redis, settings.airlock_env)
-    reception = Reception(settings, rates)
+    reception = Reception(settings, rates, issuer)
     client_secrets = ClientSecrets(
         settings,
         SessionTokenCodec(settings.signing_keys, settings.airlock_env),

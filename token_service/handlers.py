@@ -18,6 +18,7 @@ from service_kit.session_token import TOKEN_ID_BYTES, Claims, SessionToken, Sess
 from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID, read_json
 from token_service.ceilings import Ceilings, ceilings_of
+from token_service.identity import InvalidIdentity
 from token_service.mint import decide_claims
 from token_service.mint_rates import MintRates, TooFast
 from token_service.mint_request import parse_mint_request
@@ -53,7 +54,7 @@ class ClientSecrets:
         caller = None
         try:
             try:
-                caller = self.reception.identify(request)
+                caller = await self.reception.identify(request)
                 audit = audit.bind(
                     caller=caller.kind, tenant=caller.tenant, subject=self.pseudonyms.of(caller.tenant, caller.subject)
                 )
@@ -85,7 +86,9 @@ class ClientSecrets:
             self.tally.count(f"refused:{refusal.code}")
             raise
         except Refusal as refusal:
-            audit.warning("mint.denied", code=refusal.code, param=refusal.param)
+            cause = refusal.__cause__
+            reason = cause.reason if isinstance(cause, InvalidIdentity) else None
+            audit.warning("mint.denied", code=refusal.code, param=refusal.param, reason=reason)
             self.tally.count(f"refused:{refusal.code}")
             raise
         self.tally.count("minted")

@@ -35,7 +35,7 @@ class OwnLimits:
         caller = None
         try:
             try:
-                caller = self.reception.identify(request)
+                caller = await self.reception.identify(request)
                 await self.reception.admit_anonymous(caller, "look")
                 body = await self._look(caller)
             except Refusal as refusal:

@@ -98,6 +98,7 @@ def _allowed_profile(name: str, caller: Caller, profiles: Mapping[str, Profile])
         profile is None
         or caller.kind not in profile.callers
         or (profile.tenants and caller.tenant not in profile.tenants)
+        or (caller.kind == "oidc" and profile.roles and caller.roles.isdisjoint(profile.roles))
         or (caller.key is not None and name not in caller.key.profiles)
     ):
         raise Refusal("invalid_request", param="airlock.profile", message="There is no such profile for you.")

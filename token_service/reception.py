@@ -14,7 +14,8 @@ from aiohttp import hdrs, web
 from service_kit.edge import ADDRESS_PSEUDONYM
 from service_kit.errors import Refusal
 from service_kit.redis_client import RedisUnavailable
-from token_service.callers import Caller, identify
+from token_service.callers import Caller, bearer_jwt, identify
+from token_service.issuer import Issuer
 from token_service.mint_rates import MintRates, Scope
 from token_service.settings import TokenServiceSettings
 
@@ -32,16 +33,21 @@ class Reception:
 
     settings: TokenServiceSettings
     rates: MintRates
+    issuer: Issuer | None
 
-    def identify(self, request: web.Request) -> Caller:
+    async def identify(self, request: web.Request) -> Caller:
         """The caller behind a request. Raises Refusal."""
+        authorization = request.headers.getall(hdrs.AUTHORIZATION, [])
+        jwt = bearer_jwt(authorization) if self.issuer else None
         return identify(
-            authorization=request.headers.getall(hdrs.AUTHORIZATION, []),
+            authorization=authorization,
             origin=request.headers.get(hdrs.ORIGIN),
             address=request[ADDRESS_PSEUDONYM],
             allowed_origins=self.settings.allowed_origins,
             enabled=self.settings.callers,
             keys=self.settings.caller_api_keys,
+            identity=await self.issuer.identify(jwt) if self.issuer and jwt else None,
+            oidc_tenants=self.settings.oidc_tenants,
         )
 
     async def admit_anonymous(self, caller: Caller, scope: Scope) -> None:

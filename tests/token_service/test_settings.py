@@ -8,6 +8,7 @@ import pytest
 
 from service_kit.settings import load_settings
 from tests.examples import KEY, PROFILES_TOML
+from token_service.identity import IdentityRules
 from token_service.settings import TokenServiceSettings
 
 CANARY = "canary-secret"
@@ -51,7 +52,7 @@ def refuse(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 def test_production_starts_with_good_values(environment: pytest.MonkeyPatch) -> None:
     settings = load(environment, AIRLOCK_ENV="production")
-    assert settings.profiles.keys() == {"default", "trusted", "acme", "dictation"}
+    assert settings.profiles.keys() == {"default", "trusted", "staff", "acme", "dictation"}
     assert settings.callers == ("anonymous", "api_key")
     assert settings.caller_api_keys[0].max_session_seconds == 1_800
     assert settings.serve_page is False
@@ -73,9 +74,23 @@ def test_development_needs_little(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("CALLERS", "oidc", "not supported in this version"),
-        ("CALLERS", "anonymous,oidc", "not supported in this version"),
-        ("CALLERS", "everybody", "anonymous and api_key"),
+        ("CALLERS", "everybody", "anonymous, api_key and oidc"),
+        ("OIDC_ISSUER", "login.example.com", "must be a URL"),
+        ("OIDC_ISSUER", "https://", "must be a URL"),
+        ("OIDC_ISSUER", "ftp://login.example.com", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.example.com/?a=b", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.example.com/#a", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.exämple.com/", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.example.com/a b", "must be a URL"),
+        ("OIDC_ISSUER", f"https://user:{CANARY}@login.example.com/", "must be a URL"),
+        ("OIDC_ALGORITHMS", "HS256", "may hold only RS256"),
+        ("OIDC_ALGORITHMS", "RS256,none", "may hold only RS256"),
+        ("OIDC_ALGORITHMS", "rs256", "may hold only RS256"),
+        ("OIDC_ALGORITHMS", ",", "may hold only RS256"),
+        ("OIDC_SUBJECT_CLAIM", "a..b", "name of a claim"),
+        ("OIDC_TENANT_CLAIM", ".tid", "name of a claim"),
+        ("OIDC_ROLES_CLAIM", "roles.", "name of a claim"),
+        ("OIDC_TENANTS", "acme,anonymous", "tenant of callers without"),
         ("CALLER_API_KEYS", "", "is required"),
         ("CALLER_API_KEYS", "[]", "is required"),
         ("CALLER_API_KEYS", CANARY, "JSON list"),
@@ -117,7 +132,55 @@ def test_a_wrong_value_is_refused(
     assert said in printed
 
 
-@pytest.mark.parametrize(("name", "value"), [("CALLERS", ""), ("RELAY_URL", "ws://relay"), ("RELAY_URL", "")])
+OIDC = {"CALLERS": "oidc", "OIDC_ISSUER": "https://login.example.com/", "OIDC_AUDIENCE": "api://airlock"}
+
+
+def test_oidc_callers_need_an_issuer_and_an_audience(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = refuse(environment, capsys, CALLERS="anonymous,oidc")
+    for name in ("OIDC_ISSUER", "OIDC_AUDIENCE"):
+        assert f"  - {name}: is required, because CALLERS holds oidc" in printed
+
+
+def test_the_rules_for_the_issuer_s_tokens(environment: pytest.MonkeyPatch) -> None:
+    assert load(environment).identity_rules is None
+    assert load(environment, AIRLOCK_ENV="production", **OIDC).identity_rules == IdentityRules(
+        issuer="https://login.example.com/",
+        audiences=frozenset({"api://airlock"}),
+        algorithms=frozenset({"RS256", "ES256"}),
+        subject_claim="sub",
+        tenant_claim=None,
+        roles_claim="roles",
+        tenant="oidc",
+    )
+    others = {"OIDC_ALGORITHMS": "EdDSA", "OIDC_AUDIENCE": "one, two", "OIDC_SUBJECT_CLAIM": "oid"}
+    others |= {"OIDC_ROLES_CLAIM": "https://x.example/roles", "OIDC_TENANTS": "acme"}
+    assert load(environment, **OIDC | others).identity_rules == IdentityRules(
+        issuer="https://login.example.com/",
+        audiences=frozenset({"one", "two"}),
+        algorithms=frozenset({"EdDSA"}),
+        subject_claim="oid",
+        tenant_claim=None,
+        roles_claim="https://x.example/roles",
+        tenant="acme",
+    )
+
+
+def test_which_tenant_oidc_callers_are_in_must_be_clear(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no OIDC_TENANT_CLAIM" in refuse(environment, capsys, **OIDC, OIDC_TENANTS="acme,umbrella")
+    keys = json.dumps([SHOP | {"tenant": "oidc"}])
+    assert "OIDC_TENANTS: must name the" in refuse(environment, capsys, CALLER_API_KEYS=keys, OIDC_TENANTS="")
+    load(environment, OIDC_TENANTS="oidc")
+    load(environment, OIDC_TENANTS="acme,umbrella", OIDC_TENANT_CLAIM="tid")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CALLERS", ""), ("RELAY_URL", "ws://relay"), ("RELAY_URL", ""), ("OIDC_ISSUER", "http://x.example")],
+)
 def test_production_refuses_what_development_accepts(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
