@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
+from service_kit.client_address import limited_as
 
 DEADLINE_SECONDS: Final = 1.0
 MAX_CONNECTIONS: Final = 64
@@ -138,3 +139,7 @@ class Pseudonyms:
         """The pseudonym of a subject within its tenant (no subject can collide with another tenant's)."""
         message = len(tenant).to_bytes(4) + tenant.encode() + subject.encode()
         return hmac.new(self._key, message, sha256).hexdigest()[:32]
+
+    def of_address(self, address: str) -> str:
+        """The pseudonym of a client's address, or of the network that limits count it as."""
+        return self.of("anonymous", limited_as(address))

@@ -9,8 +9,11 @@ from typing import Final
 
 from aiohttp import web
 
+from service_kit.edge import check_edge
 from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
+from service_kit.live_slots import LiveSlots
+from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
@@ -19,8 +22,11 @@ from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_document, ad
 from token_service import openapi
 from token_service.handlers import ClientSecrets
 from token_service.issuer import Issuer
+from token_service.limits import OwnLimits
+from token_service.mint_rates import MintRates
 from token_service.operators.handlers import Operators
 from token_service.page import add_page, page_headers, read_page
+from token_service.reception import Reception
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
 
@@ -76,7 +82,8 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
             note_headers,
             in_flight.count,
             answer_errors,
-            cors("/v1/", settings.allowed_origins, "POST"),
+            check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms),
+            cors("/v1/", settings.allowed_origins, "GET, POST"),
         ],
         client_max_size=MAX_BODY_BYTES,
     )
@@ -94,6 +101,9 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
 
     app[READINESS].add_routes(app)
+    rates = MintRates(redis, settings.airlock_env)
+    quotas = Quotas(redis, settings.airlock_env)
+    reception = Reception(settings, rates, issuer)
     client_secrets = ClientSecrets(
         settings,
         SessionTokenCodec(settings.signing_keys, settings.airlock_env),
@@ -101,9 +111,13 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         revocations,
         tally,
         pseudonyms,
-        issuer,
+        reception,
+        rates,
+        quotas,
     )
+    own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), pseudonyms)
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
+    app.router.add_get("/v1/limits", own_limits.show)
     add_document(app, openapi.PATH, openapi.public_document())
     if settings.serve_page:
         add_page(app, read_page(settings.page_folder, provider=settings.provider), page_headers(settings.relay_origin))

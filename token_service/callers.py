@@ -19,6 +19,10 @@ from token_service.identity import Identity, InvalidIdentity, is_jwt
 
 ANONYMOUS_TENANT = "anonymous"
 
+MintsPerMinute = Annotated[int, Field(ge=1, le=1_000_000)]
+QuotaCount = Annotated[int, Field(ge=1, le=10**12)]
+QuotaUsd = Annotated[float, Field(ge=0.000001, le=1_000_000)]
+
 
 class HashedKey(BaseModel):
     """A key that is known by its SHA-256 alone, in hexadecimal."""
@@ -51,7 +55,7 @@ HashedKeyT = TypeVar("HashedKeyT", bound=HashedKey)
 class CallerKey(HashedKey):
     """One entry of ``CALLER_API_KEYS``: who holds the key, and the most it may ask for.
 
-    A ceiling that is not given is the profile's limit.
+    A ceiling that is not given is the profile's limit, or the setting of the same name.
     """
 
     tenant: Annotated[str, Field(min_length=1, max_length=64)]
@@ -61,6 +65,15 @@ class CallerKey(HashedKey):
     max_total_tokens: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
     max_cost_usd: Annotated[float, Field(gt=0, le=100_000)] | None = None
     max_sessions_per_subject: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    mints_per_minute_per_subject: MintsPerMinute | None = None
+    mints_per_minute_per_tenant: MintsPerMinute | None = None
+    quota_seconds_per_day: QuotaCount | None = None
+    quota_tokens_per_day: QuotaCount | None = None
+    quota_usd_per_day: QuotaUsd | None = None
+    tenant_quota_seconds_per_day: QuotaCount | None = None
+    tenant_quota_tokens_per_day: QuotaCount | None = None
+    tenant_quota_usd_per_day: QuotaUsd | None = None
 
     @field_validator("tenant")
     @classmethod

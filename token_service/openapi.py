@@ -24,17 +24,27 @@ from token_service.mint_request import MintRequest
 
 PATH: Final = "/openapi.json"
 
-# In the order in which they are decided; the issuer of OIDC callers and Redis may both be away.
+_BEHIND_THE_EDGE: Final = (*ANYWHERE, "edge_not_allowed")
+"""Of every route but the probes, which the platform asks past the edge."""
+# The issuer of OIDC callers and Redis may both be away: "unavailable".
+_IDENTIFIED: Final = (*_BEHIND_THE_EDGE, "invalid_token", "origin_not_allowed", "rate_limited", "unavailable")
 _MINT_CODES: Final = (
-    *ANYWHERE,
+    *_IDENTIFIED,
     *WITH_A_BODY,
     "unsupported_parameter",
-    "invalid_token",
-    "origin_not_allowed",
     "model_mismatch",
+    "quota_exhausted",
     "blocked",
-    "unavailable",
 )
+
+_SECURITY: Final[list[Json]] = [{}, {"bearer": []}]
+_ORIGIN: Final[Json] = {
+    "name": "Origin",
+    "in": "header",
+    "required": False,
+    "description": "The page that asks; browsers set it. An anonymous caller needs it.",
+    "schema": text(),
+}
 
 
 def public_document() -> Json:
@@ -44,11 +54,17 @@ def public_document() -> Json:
         description="Mints single-use session tokens that live at most five minutes; a relay redeems them.",
         paths={
             "/v1/realtime/client_secrets": {"post": _mint()},
+            "/v1/limits": {"get": _limits()},
             "/healthz": {"get": _healthz()},
             "/readyz": {"get": _readyz()},
-            PATH: {"get": describe_itself()},
+            PATH: {"get": describe_itself(*_BEHIND_THE_EDGE)},
         },
-        schemas={**request_schemas(MintRequest), "MintResponse": _mint_response(), "Session": _session()},
+        schemas={
+            **request_schemas(MintRequest),
+            "MintResponse": _mint_response(),
+            "Session": _session(),
+            "Limits": _own_limits(),
+        },
     )
 
 
@@ -59,22 +75,25 @@ def _mint() -> Json:
         "description": "OpenAI's request and answer, with an `airlock` object beside them. A body that fits this "
         "schema may still be refused: what a caller may ask for depends on who it is, its profile and its ceilings; "
         "`param` then names the parameter. Without a credential the caller is anonymous; its Origin must be allowed.",
-        "security": [{}, {"bearer": []}],
-        "parameters": [
-            {
-                "name": "Origin",
-                "in": "header",
-                "required": False,
-                "description": "The page that asks; browsers set it. An anonymous caller needs it.",
-                "schema": text(),
-            }
-        ],
+        "security": _SECURITY,
+        "parameters": [_ORIGIN],
         "requestBody": {
             "required": False,
             "description": "At most 16 KiB. No body is `{}`.",
             "content": json_body(ref("MintRequest"), example={"expires_after": {"seconds": 60}}),
         },
         "responses": {"200": answer("The token. It works once.", ref("MintResponse")), **refusals(_MINT_CODES)},
+    }
+
+
+def _limits() -> Json:
+    return {
+        "operationId": "limits",
+        "summary": "What the caller may, and what is left of it",
+        "description": "With the credential that it mints with. Looking takes nothing of what is left.",
+        "security": _SECURITY,
+        "parameters": [_ORIGIN],
+        "responses": {"200": answer("The subject's own.", ref("Limits")), **refusals(_IDENTIFIED)},
     }
 
 
@@ -99,13 +118,13 @@ def _readyz() -> Json:
     }
 
 
-def describe_itself() -> Json:
-    """The route of a document."""
+def describe_itself(*codes: str) -> Json:
+    """The route of a document, which may be refused with these codes."""
     anything: Json = {"type": "object", "required": ["openapi", "info", "paths"]}
     return {
         "operationId": "openapi",
         "summary": "This document",
-        "responses": {"200": answer("OpenAPI 3.1.", anything), **refusals(ANYWHERE)},
+        "responses": {"200": answer("OpenAPI 3.1.", anything), **refusals(codes)},
     }
 
 
@@ -143,3 +162,19 @@ def _session() -> Json:
         }
     )
     return {"description": "The session as it will be, in OpenAI's fields, without what is hidden.", **session}
+
+
+def _own_limits() -> Json:
+    """What :func:`token_service.limits.limits_body` makes."""
+    count: Json = {"type": "integer", "minimum": 0}
+    amount: Json = {"type": "number", "minimum": 0}
+    limit: Json = {"type": ["number", "null"], "description": "null is none."}
+    mints = {"limit": count, "remaining": count, "resets_in_seconds": amount}
+    quota = {
+        "seconds": fields({"limit": limit, "used": amount}),
+        "tokens": fields({"limit": limit, "used": count}),
+        "usd": fields({"limit": limit, "used": amount}),
+    }
+    sessions = {"limit": count, "active": count}
+    shown = {"mints_per_minute": fields(mints), "sessions": fields(sessions), "quota": fields(quota)}
+    return fields({"limits": fields(shown)})

@@ -15,7 +15,7 @@ from service_kit import strict_json
 from service_kit.profiles import CallerKind, Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
 from service_kit.upstreams import has_tls, provider_names
-from token_service.callers import ANONYMOUS_TENANT, CallerKey, HashedKey
+from token_service.callers import ANONYMOUS_TENANT, CallerKey, HashedKey, MintsPerMinute, QuotaCount, QuotaUsd
 from token_service.identity import IdentityRules, check_claim
 from token_service.issuer_keys import KEY_KIND, check_issuer
 from token_service.operators.keys import OperatorKey
@@ -59,6 +59,15 @@ class TokenServiceSettings(ServiceSettings):
     operator_host: str = "127.0.0.1"
     operator_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     operator_keys: Annotated[tuple[OperatorKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
+    mints_per_minute_per_subject: MintsPerMinute = 30
+    mints_per_minute_per_tenant: MintsPerMinute = 6_000
+    mints_per_minute_per_address: MintsPerMinute = 60
+    quota_seconds_per_day: QuotaCount | None = None
+    quota_tokens_per_day: QuotaCount | None = None
+    quota_usd_per_day: QuotaUsd | None = None
+    tenant_quota_seconds_per_day: QuotaCount | None = None
+    tenant_quota_tokens_per_day: QuotaCount | None = None
+    tenant_quota_usd_per_day: QuotaUsd | None = None
     relay_url: str = "ws://localhost:8081/v1/realtime"
     page_folder: Path = Path(__file__).parent.parent / "frontend"
     serve_page: bool = False
@@ -153,6 +162,17 @@ class TokenServiceSettings(ServiceSettings):
         if {key.hash for key in keys} & {key.hash for key in callers}:
             raise ValueError("holds a key of CALLER_API_KEYS; operators need keys of their own")
         return keys
+
+    @field_validator("quota_usd_per_day", "tenant_quota_usd_per_day")
+    @classmethod
+    def _every_model_has_a_price(cls, usd: float | None, info: ValidationInfo) -> float | None:
+        profiles: Profiles | None = info.data.get("airlock_profiles")
+        if usd is None or profiles is None:
+            return usd
+        for name, profile in profiles.profiles.items():
+            if not profiles.price_list.can_count(profile.lock()):
+                raise ValueError(f"counts with prices, and they do not tell what the profile '{name}' costs")
+        return usd
 
     @field_validator("relay_url")
     @classmethod

@@ -109,6 +109,7 @@ async def test_the_public_document_is_true(
     seen = statuses_of(har, document)
     assert seen.keys() == operations_of(document)
     assert seen["post /v1/realtime/client_secrets"] >= minting
+    assert minting & {200, 401, 403} <= seen["get /v1/limits"]
 
 
 async def test_the_operators_document_is_true(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:

@@ -178,3 +178,12 @@ def test_a_secret_is_read_by_its_name_in_the_vault(
         Path(".env").write_text(f"SWEDEN_KEY={env_file}\n")
     secret = read_secret("sweden-key")
     assert (secret and secret.get_secret_value()) == read
+
+
+def test_a_front_door_needs_the_networks_that_it_calls_from(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = refuse(bare_environment, capsys, AZURE_FRONT_DOOR_ID="5b9b1b1e")
+    assert "AZURE_FRONT_DOOR_ID: needs TRUSTED_EDGE" in printed
+    settings = load(bare_environment, AZURE_FRONT_DOOR_ID="5b9b1b1e", TRUSTED_EDGE="10.0.0.0/8")
+    assert settings.azure_front_door_id == "5b9b1b1e"

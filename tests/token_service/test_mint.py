@@ -10,10 +10,11 @@ import pytest
 
 from service_kit.errors import Refusal
 from service_kit.prices import Price, PriceList, TranscriptionPrice
-from service_kit.session_token import Claims
+from service_kit.session_token import Claims, Quota
 from service_kit.upstreams import UpstreamSettings, upstreams_of_environment
 from tests.examples import NOW, PAGE, profiles
 from token_service.callers import Caller, CallerKey
+from token_service.ceilings import Ceilings
 from token_service.mint import decide_claims
 from token_service.mint_request import parse_mint_request
 from token_service.mint_response import mint_response
@@ -21,6 +22,15 @@ from token_service.mint_response import mint_response
 OPENAI = upstreams_of_environment(azure_endpoint=None, openai_base_url=None)
 BROWSER = Caller(kind="anonymous", tenant="anonymous", subject="pseudonym", origin=PAGE)
 OIDC = Caller(kind="oidc", tenant="umbrella", subject="alice", origin=PAGE, roles=frozenset({"voice"}))
+
+
+CEILINGS = Ceilings(
+    mints_per_minute=30,
+    mints_per_minute_of_tenant=6_000,
+    sessions=3,
+    subject_quota=Quota(),
+    tenant_quota=Quota(),
+)
 
 
 def trusted(**changes: Any) -> Caller:
@@ -43,6 +53,7 @@ def mint(body: object, caller: Caller = BROWSER) -> Claims:
         upstreams=OPENAI,
         allowed_origins=[PAGE, "https://b.example"],
         now=NOW,
+        ceilings=CEILINGS,
     )
 
 
@@ -205,6 +216,7 @@ def test_a_profile_may_be_for_some_tenants_of_the_issuer_only() -> None:
             upstreams=OPENAI,
             allowed_origins=[],
             now=NOW,
+            ceilings=CEILINGS,
         )
 
     assert ask("acme").tenant == "acme"
@@ -246,6 +258,7 @@ def test_a_browser_s_values_are_the_client_s_kind() -> None:
             upstreams=OPENAI,
             allowed_origins=[PAGE],
             now=NOW,
+            ceilings=CEILINGS,
         )
     assert (caught.value.code, caught.value.param) == ("invalid_request", "session.tools")
 
@@ -262,6 +275,7 @@ def test_an_open_token_cap_is_still_lowered_to_the_limit() -> None:
         upstreams=OPENAI,
         allowed_origins=[PAGE],
         now=NOW,
+        ceilings=CEILINGS,
     )
     assert claims.lock.session["max_output_tokens"] == 100
 
@@ -362,7 +376,14 @@ def test_a_model_that_no_upstream_has_is_refused() -> None:
         request = parse_mint_request({"session": {"model": model}, "airlock": {"profile": "trusted"}})
         prices = profiles().price_list
         return decide_claims(
-            request, trusted(), profiles().profiles, prices=prices, upstreams=upstreams, allowed_origins=[], now=NOW
+            request,
+            trusted(),
+            profiles().profiles,
+            prices=prices,
+            upstreams=upstreams,
+            allowed_origins=[],
+            now=NOW,
+            ceilings=CEILINGS,
         )
 
     for upstreams in ([azure, other], [other, *OPENAI], OPENAI):
@@ -382,7 +403,14 @@ def test_a_cost_is_counted_with_the_prices_of_this_deployment() -> None:
         request = parse_mint_request(body)
         known = profiles().profiles
         return decide_claims(
-            request, trusted(), known, prices=prices, upstreams=OPENAI, allowed_origins=[PAGE], now=NOW
+            request,
+            trusted(),
+            known,
+            prices=prices,
+            upstreams=OPENAI,
+            allowed_origins=[PAGE],
+            now=NOW,
+            ceilings=CEILINGS,
         )
 
     assert minted({"session": {"model": "gpt-of-tomorrow"}}).limits.max_cost_usd == 2.0
@@ -500,6 +528,7 @@ def test_the_answer_shows_what_a_profile_does_not_hide() -> None:
         upstreams=OPENAI,
         allowed_origins=[PAGE],
         now=NOW,
+        ceilings=CEILINGS,
     )
     session = shown(claims)["session"]
     assert session["instructions"] == "canary-instructions"

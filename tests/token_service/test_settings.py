@@ -240,3 +240,45 @@ def test_every_provider_is_named(environment: pytest.MonkeyPatch, variables: dic
 )
 def test_relay_origin_has_no_path(environment: pytest.MonkeyPatch, url: str, origin: str) -> None:
     assert load(environment, RELAY_URL=url).relay_origin == origin
+
+
+@pytest.mark.parametrize("name", ["QUOTA_USD_PER_DAY", "TENANT_QUOTA_USD_PER_DAY"])
+def test_a_quota_in_dollars_needs_a_price_for_every_profile(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert f"{name}: counts with prices, and they do not tell what the profile 'dictation' costs" in refuse(
+        environment, capsys, **{name: "5"}
+    )
+    Path("profiles.toml").write_text(PROFILES_TOML.partition("[profiles.dictation]")[0])
+    assert load(environment, **{name: "5"})
+
+
+def test_limits_have_the_documented_defaults(environment: pytest.MonkeyPatch) -> None:
+    settings = load(environment)
+    assert settings.mints_per_minute_per_subject == 30
+    assert settings.mints_per_minute_per_tenant == 6_000
+    assert settings.mints_per_minute_per_address == 60
+    quotas = [name for name in TokenServiceSettings.model_fields if "quota" in name]
+    assert len(quotas) == 6
+    assert [name for name in quotas if getattr(settings, name) is not None] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MINTS_PER_MINUTE_PER_SUBJECT",
+        "MINTS_PER_MINUTE_PER_TENANT",
+        "MINTS_PER_MINUTE_PER_ADDRESS",
+        "QUOTA_SECONDS_PER_DAY",
+        "QUOTA_TOKENS_PER_DAY",
+        "QUOTA_USD_PER_DAY",
+        "TENANT_QUOTA_SECONDS_PER_DAY",
+        "TENANT_QUOTA_TOKENS_PER_DAY",
+        "TENANT_QUOTA_USD_PER_DAY",
+    ],
+)
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_limit_of_nothing_is_a_mistake(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    assert f"{name}: " in refuse(environment, capsys, **{name: value})

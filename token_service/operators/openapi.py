@@ -56,7 +56,7 @@ def operator_document() -> Json:
             "/v1/operator/tokens/{id}": {"delete": _revoke_token()},
             "/v1/operator/blocks": {"get": _list_blocks(), "put": _block(), "delete": _unblock()},
             "/v1/operator/summary": {"get": _summary()},
-            PATH: {"get": describe_itself()},
+            PATH: {"get": describe_itself(*ANYWHERE)},
         },
         schemas={**request_schemas(BlockRequest), **plain_schemas(schemas)},
     )
