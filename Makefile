@@ -32,7 +32,7 @@ soak: $(DEV_INSTALLED) ## run the tests that take minutes
 
 packages:
 	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server fonts-dejavu-core \
-		$$(command -v node >/dev/null || echo nodejs)
+		$$(command -v node >/dev/null || echo nodejs) $$(command -v curl >/dev/null || echo curl)
 
 static: $(DEV_INSTALLED)
 	$(PYTHON) -m ruff check .

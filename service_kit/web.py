@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -172,6 +173,16 @@ async def read_json(request: web.Request) -> object:
         return strict_json.decode(body)
     except strict_json.InvalidJson as error:
         raise Refusal("invalid_request", message="The body is not valid JSON. Send one JSON object.") from error
+
+
+def add_document(app: web.Application, path: str, document: object) -> None:
+    """Serve a JSON document that stays as it is."""
+    body = json.dumps(document).encode()
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json", charset="utf-8")
+
+    app.router.add_get(path, answer)
 
 
 class Readiness:

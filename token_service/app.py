@@ -18,7 +18,8 @@ from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
-from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
+from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_document, add_headers, answer_errors, cors
+from token_service import openapi
 from token_service.handlers import ClientSecrets
 from token_service.issuer import Issuer
 from token_service.limits import OwnLimits
@@ -117,6 +118,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), pseudonyms)
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
     app.router.add_get("/v1/limits", own_limits.show)
+    add_document(app, openapi.PATH, openapi.public_document())
     if settings.serve_page:
         add_page(app, read_page(settings.page_folder, provider=settings.provider), page_headers(settings.relay_origin))
     return app

@@ -8,9 +8,11 @@ from typing import Final
 from aiohttp import web
 
 from service_kit.http_server import note_headers
-from service_kit.web import MAX_BODY_BYTES, add_headers, answer_errors
+from service_kit.web import MAX_BODY_BYTES, add_document, add_headers, answer_errors
+from token_service.openapi import PATH
 from token_service.operators.handlers import Operators, operators_only
 from token_service.operators.keys import OperatorKey
+from token_service.operators.openapi import operator_document
 from token_service.page import add_page, page_policy, read_page
 
 PAGE_FOLDER: Final = Path(__file__).parent / "page"
@@ -23,6 +25,7 @@ def create_operator_app(operators: Operators, keys: tuple[OperatorKey, ...], *, 
     )
     app.on_response_prepare.append(add_headers(hsts=hsts))
     operators.add_routes(app)
+    add_document(app, PATH, operator_document())
     add_page(
         app,
         read_page(PAGE_FOLDER),

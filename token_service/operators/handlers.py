@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 import structlog
 from aiohttp import hdrs, web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from service_kit.errors import Refusal
 from service_kit.live_entries import LiveEntries, LiveEntry
@@ -19,23 +19,12 @@ from service_kit.revocation import Kind, Revocations, Target
 from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID, Handler, read_json
 from token_service.operators.keys import OperatorKey, identify_operator
+from token_service.operators.requests import MAX_BLOCK_SECONDS, PSEUDONYM, SESSION_ID, TOKEN_ID, BlockRequest
 
-MAX_BLOCK_SECONDS: Final = 366 * 24 * 3_600
 SHOWN_MINUTES: Final = 60
 _RETRY_SECONDS: Final = 1
-_SESSION_ID: Final = re.compile(r"sess_[0-9a-f]{24}")
-_TOKEN_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
-_PSEUDONYM: Final = re.compile(r"[0-9a-f]{32}")
 
 OPERATOR: Final = web.RequestKey("operator", OperatorKey)
-
-
-class BlockRequest(BaseModel):
-    """The body of a block: for how long."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    seconds: Annotated[int, Field(ge=1, le=MAX_BLOCK_SECONDS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +63,7 @@ class Operators:
 
     async def end_session(self, request: web.Request) -> web.Response:
         """``DELETE sessions/{id}``: end one; whether it was live as far as was known."""
-        session_id = _checked(request.match_info["id"], _SESSION_ID, "id")
+        session_id = _checked(request.match_info["id"], SESSION_ID, "id")
         was_live = any(entry.id == session_id for entry in await self.entries.list())
         await self.revocations.end(Target(Kind.SESSION, session_id))
         _audit(request, "admin.end", kind=Kind.SESSION, id=session_id)
@@ -90,7 +79,7 @@ class Operators:
 
     async def revoke_token(self, request: web.Request) -> web.Response:
         """``DELETE tokens/{token_id}``: it redeems nothing any more, and its session ends."""
-        token_id = _checked(request.match_info["id"], _TOKEN_ID, "id")
+        token_id = _checked(request.match_info["id"], TOKEN_ID, "id")
         had_record = await self.revocations.revoke_token(token_id)
         _audit(request, "admin.revoke", token_id=token_id)
         return web.json_response({"token_id": token_id, "was_known": had_record})
@@ -152,7 +141,7 @@ class Operators:
         if subject and tenant:
             return Who(Target(Kind.SUBJECT, self.pseudonyms.of(tenant, subject)), "subject")
         if subject:
-            return Who(Target(Kind.SUBJECT, _checked(subject, _PSEUDONYM, "subject")), "subject")
+            return Who(Target(Kind.SUBJECT, _checked(subject, PSEUDONYM, "subject")), "subject")
         if tenant:
             return Who(Target(Kind.TENANT, self.pseudonyms.of(tenant, "")), tenant)
         return None
