@@ -164,6 +164,12 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # as above
         await asyncio.gather(*(node.disconnect_free_connections() for node in self.get_nodes()))
         self._initialize = True
 
+    async def aclose(self) -> None:
+        """Close every connection; redis-py closes none where it has yet to ask who is who again."""
+        await super().aclose()
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await self.nodes_manager.aclose(nodes)
+
     async def pair(self, key: str, first: Command, second: Command) -> tuple[Any, Any]:
         """See ``Asking``. redis-py's own pipeline would send the first elsewhere, alone, where it is redirected."""
         for _ in range(MOST_REDIRECTIONS):

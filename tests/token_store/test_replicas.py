@@ -83,7 +83,7 @@ async def test_without_a_replica_nobody_is_admitted_and_the_token_stays_spent(to
 async def test_a_replica_that_does_not_confirm_in_time_admits_nobody(token: Token, replica: RedisServer) -> None:
     """It is connected, so only a ``WAIT`` over the redemption's own connection can tell."""
     for _ in range(3):  # also over connections that wrote nothing yet
-        await token.redis.connection_pool.disconnect()  # type: ignore[union-attr]
+        await token.redis.leave()
         await token.mint()
         with stopped(replica):
             asked_at = time.monotonic()
