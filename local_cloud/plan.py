@@ -70,7 +70,7 @@ def compose_environment(
     defaults = {
         "AIRLOCK_PROFILES": "profiles.toml",
         "ALLOWED_ORIGINS": f"http://localhost:{page_port},http://127.0.0.1:{page_port}",
-        "CALLERS": "anonymous,api_key" if given.get("CALLER_API_KEYS") else "anonymous",
+        "CALLERS": _callers(given),
         "PSEUDONYM_KEY": secrets.token_urlsafe(32),
         "REDIS_URL": redis_url,
         "RELAY_URL": f"ws://localhost:{relay_port}/v1/realtime",
@@ -86,6 +86,12 @@ def compose_environment(
         defaults["OPENAI_BASE_URL"] = OPENAI_BASE_URL
     unset = {name: value for name, value in defaults.items() if not given.get(name)}
     return {**given, **unset, **decided}
+
+
+def _callers(given: Environment) -> str:
+    """Return who may ask for a token: anybody on the page, and whoever the settings have a key or an issuer for."""
+    configured = {"api_key": given.get("CALLER_API_KEYS"), "oidc": given.get("OIDC_ISSUER")}
+    return ",".join(["anonymous", *(kind for kind, setting in configured.items() if setting)])
 
 
 def plan_services(

@@ -28,10 +28,11 @@ from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
 from relay.upstreams import Upstreams
 from service_kit import redis_client
-from service_kit.client_address import client_address
+from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
 from service_kit.http_server import Listener, note_headers, serve
 from service_kit.live_entries import LiveEntries
+from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
@@ -51,7 +52,9 @@ READINESS: Final = web.AppKey("readiness", Readiness)
 
 def create_app(settings: RelaySettings) -> web.Application:
     """Wire the relay; resources open at start-up and close in reverse order."""
-    app = web.Application(middlewares=[note_headers, answer_errors])
+    pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
+    edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
+    app = web.Application(middlewares=[note_headers, answer_errors, edge])
     app[SETTINGS] = settings
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
     app[LIVE] = live = LiveSessions(settings.max_sessions)
@@ -60,7 +63,6 @@ def create_app(settings: RelaySettings) -> web.Application:
     app[READINESS] = Readiness(redis=redis.answers)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
-        pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
         ceilings = SessionCeilings(
             per_tenant=settings.max_sessions_per_tenant,
             per_subject=settings.max_sessions_per_subject,
@@ -81,6 +83,7 @@ def create_app(settings: RelaySettings) -> web.Application:
                 replay_alarm=alarm,
                 revocations=revocations,
                 leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
+                quotas=Quotas(redis, settings.airlock_env),
                 live=live,
                 entries=LiveEntries(redis, settings.airlock_env),
                 tally=app[TALLY],
@@ -123,7 +126,6 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
     """``GET /v1/realtime``: admit, then run the session. Raises Refusal."""
     app = request.app
     settings = app[SETTINGS]
-    address = client_address(request.remote or "", request.headers.getall("X-Forwarded-For", ()), settings.trusted_edge)
     try:
         ticket = admit(
             request.headers,
@@ -138,7 +140,7 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             code=refusal.code,
             param=refusal.param,
             request_id=request[REQUEST_ID],
-            address=app[RELAY].pseudonyms.of("", address),
+            address=request[ADDRESS_PSEUDONYM],
         )
         app[TALLY].count(f"refused:{refusal.code}")
         if not (isinstance(refusal, Expired) and refusal.by_subprotocol):
@@ -147,7 +149,7 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             if not may_tell:
                 raise
             return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL, app[RELAY].websockets)
-    return await run_session(request, ticket, app[RELAY], address)
+    return await run_session(request, ticket, app[RELAY], request[ADDRESS])
 
 
 async def serve_relay(settings: RelaySettings) -> None:

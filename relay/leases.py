@@ -16,8 +16,10 @@ from typing import Final
 import structlog
 
 from service_kit.errors import Refusal
+from service_kit.live_slots import slots_key
 from service_kit.log import where
 from service_kit.redis_client import Pseudonyms, RedisClient, RedisUnavailable, Script
+from service_kit.revocation import Kind, Target
 from service_kit.session_token import Claims
 
 LEASE_SECONDS: Final = 30
@@ -79,7 +81,7 @@ class Leases:
     """Takes, renews and frees leases."""
 
     def __init__(self, redis: RedisClient, environment: str, pseudonyms: Pseudonyms, ceilings: SessionCeilings) -> None:
-        self._prefix = f"airlock:{environment}:lease"
+        self._environment = environment
         self._pseudonyms = pseudonyms
         self._ceilings = ceilings
         self._take = Script(redis, _TAKE)
@@ -92,11 +94,11 @@ class Leases:
         An anonymous caller's subject is the pseudonym of its address, under the address limit.
         """
         per_subject = self._ceilings.per_address if claims.anonymous else self._ceilings.per_subject
-        tenant = self._pseudonyms.of(claims.tenant, "")
-        subject = self._pseudonyms.of(claims.tenant, claims.subject)
+        tenant = Target(Kind.TENANT, self._pseudonyms.of(claims.tenant, ""))
+        subject = Target(Kind.SUBJECT, self._pseudonyms.of(claims.tenant, claims.subject))
         return (
-            Slot(f"{self._prefix}:tenant:{tenant}", self._ceilings.per_tenant),
-            Slot(f"{self._prefix}:subject:{subject}", claims.max_sessions_per_subject or per_subject),
+            Slot(slots_key(self._environment, tenant), claims.max_sessions_per_tenant or self._ceilings.per_tenant),
+            Slot(slots_key(self._environment, subject), claims.max_sessions_per_subject or per_subject),
         )
 
     @contextlib.asynccontextmanager

@@ -27,12 +27,14 @@ from relay.locking import NotLocked, confirm_lock
 from relay.meter import Meter
 from relay.redemption import Redemption, Redemptions, TokenUsed
 from relay.replay import ReplayAlarm
+from relay.spending import Spending, usage_of
 from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.errors import Ending, Refusal
 from service_kit.live_entries import LiveEntries, LiveEntry
 from service_kit.log import where
 from service_kit.prices import PriceList
+from service_kit.quotas import Quotas, Usage
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Identity, Revocations, Why
 from service_kit.tally import Tally
@@ -59,6 +61,7 @@ class Relay:
     replay_alarm: ReplayAlarm
     revocations: Revocations
     leases: Leases
+    quotas: Quotas
     live: LiveSessions
     entries: LiveEntries
     tally: Tally
@@ -78,10 +81,11 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
             with relay.live.listed(session):
                 await session.check_not_revoked()
                 try:
+                    await session.spending.check()
                     async with relay.leases.hold(redemption.claims, session_id, session.renewed) as lost:
                         lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
                         response = await session.run()
-                except Refusal as refusal:  # no lease, or Redis is away
+                except Refusal as refusal:  # no quota left, no lease, or Redis is away
                     if not await redemption.give_back():
                         without_token(refusal)
                     raise
@@ -134,6 +138,7 @@ class Session:
         self._wire: Wire | None = None
         self._provider: str | None = None  # who has the session; nobody until a model greets
         self._is_live = False
+        self._live_since = 0.0
         self._ends_at = 0.0  # known once it is live
         self._subject = relay.pseudonyms.of(claims.tenant, claims.subject)
         self.identity = Identity(
@@ -143,6 +148,7 @@ class Session:
             tenant=relay.pseudonyms.of(claims.tenant, ""),
             minted_ms=redemption.minted_ms,
         )
+        self.spending = Spending(relay.quotas, self.identity, claims)
         self._started_at = time.time()
         self._log = structlog.get_logger().bind(
             session_id=session_id,
@@ -166,8 +172,10 @@ class Session:
             raise Refusal(_REVOKED_BEFORE_LIVE[why])
 
     async def renewed(self) -> None:
-        """The lease was renewed: an order may have gone unheard meanwhile. Raises RedisUnavailable."""
+        """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable."""
         await self._obey_markers()
+        if self._is_live and await self.spending.add(self._used()):
+            self.end(Ending.QUOTA)
         await self._list()
 
     async def _obey_markers(self) -> None:
@@ -226,9 +234,15 @@ class Session:
 
     async def _note_end(self) -> None:
         """Tell Redis that the session is over, without waiting for anybody's goodbye: it may come again at once."""
-        if self._is_live:
-            with contextlib.suppress(RedisUnavailable):
-                await self._redemption.end()
+        if not self._is_live:
+            return
+        with contextlib.suppress(RedisUnavailable):
+            await self._redemption.end()
+        with contextlib.suppress(RedisUnavailable):
+            await self.spending.add(self._used(), is_over=True)
+
+    def _used(self) -> Usage:
+        return usage_of(self._meter, self._loop.time() - self._live_since)
 
     async def _until_over(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> Over:
         """Converse until the first ending, whatever it is."""
@@ -257,6 +271,7 @@ class Session:
             self._log.error("upstream.failed", provider=self._provider, error=problem.why, param=problem.param)
             self.end(Ending.NOT_LOCKED)
             return
+        self._live_since = self._loop.time()
         self._ends_at = time.time() + self._claims.limits.max_session_seconds
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
         with contextlib.suppress(RedisUnavailable):

@@ -22,9 +22,7 @@ class RelaySettings(ServiceSettings):
     websockets: WebSocketLibrary = "picows"
     replay_ends_session: bool = False
     max_sessions: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    max_sessions_per_subject: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
-    max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
 
     @field_validator("airlock_profiles")
     @classmethod

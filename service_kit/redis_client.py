@@ -20,6 +20,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 
 from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
+from service_kit.client_address import limited_as
 from service_kit.redis_address import Nodes, RedisMode, read_nodes
 from service_kit.redis_pools import (
     DEADLINE_SECONDS,
@@ -250,3 +251,7 @@ class Pseudonyms:
         """The pseudonym of a subject within its tenant (no subject can collide with another tenant's)."""
         message = len(tenant).to_bytes(4) + tenant.encode() + subject.encode()
         return hmac.new(self._key, message, sha256).hexdigest()[:32]
+
+    def of_address(self, address: str) -> str:
+        """The pseudonym of a client's address, or of the network that limits count it as."""
+        return self.of("anonymous", limited_as(address))

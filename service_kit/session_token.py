@@ -54,6 +54,19 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_refused_events_per_minute: int
 
 
+class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a subject or tenant may use per UTC day; None is no limit, and money is in millionths of a dollar."""
+
+    seconds: int | None = None
+    tokens: int | None = None
+    micro_usd: int | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it limits anything."""
+        return (self.seconds, self.tokens, self.micro_usd) != (None, None, None)
+
+
 class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The session the server decided on, and what of it a browser may still set or see.
 
@@ -92,6 +105,9 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lock: Lock
     limits: Limits
     max_sessions_per_subject: int | None = None
+    max_sessions_per_tenant: int | None = None
+    subject_quota: Quota = Quota()
+    tenant_quota: Quota = Quota()
     reference_id: str | None = None
     metadata: dict[str, str] = {}
 

@@ -77,6 +77,9 @@ class ServiceSettings(BaseSettings):
     token_signing_keys: Keys
     pseudonym_key: SecretStr
     trusted_edge: Networks = ()
+    azure_front_door_id: str | None = None
+    max_sessions_per_subject: Annotated[int, Field(ge=1, le=1_000_000)] = 3
+    max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
 
@@ -136,6 +139,13 @@ class ServiceSettings(BaseSettings):
                 raise ValueError(f"'{origin}' must be https in production")
         # Nothing named, in development: the page's own address in both spellings.
         return origins or DEVELOPMENT_ORIGINS
+
+    @field_validator("azure_front_door_id")
+    @classmethod
+    def _front_door_is_trusted(cls, front_door_id: str | None, info: ValidationInfo) -> str | None:
+        if front_door_id is not None and not info.data.get("trusted_edge", True):
+            raise ValueError("needs TRUSTED_EDGE beside it, the networks that Front Door's requests come from")
+        return front_door_id
 
     @field_validator("log_level")
     @classmethod

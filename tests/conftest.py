@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
+from service_kit.redis_client import RedisClient, connect
 
 
 @pytest.fixture(scope="session")
@@ -20,11 +20,12 @@ def redis_server() -> Iterator[str]:
 
 
 @pytest.fixture
-async def redis(redis_server: str) -> AsyncIterator[Redis]:
-    """A client of the server, emptied."""
-    async with Redis.from_url(redis_server) as client:
-        await client.flushall()
-        yield client
+async def redis(redis_server: str) -> AsyncIterator[RedisClient]:
+    """A client of the server as the services make it; the server is emptied."""
+    client = connect(redis_server)
+    await client.flushall()
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

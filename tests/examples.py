@@ -17,7 +17,7 @@ NOW = 1_795_000_000
 PROFILES_TOML = """
 [profiles.default]
 model = "gpt-realtime-2.1"
-callers = ["anonymous", "api_key"]
+callers = ["anonymous", "oidc", "api_key"]
 open_fields = ["audio.output.voice", "audio.input.turn_detection", "output_modalities"]
 
 [profiles.default.session]
@@ -33,6 +33,11 @@ max_cost_usd = 2.0
 [profiles.trusted]
 model = "gpt-realtime-2.1"
 callers = ["api_key"]
+
+[profiles.staff]
+model = "gpt-realtime-2.1"
+callers = ["anonymous", "oidc", "api_key"]
+roles = ["voice", "admin"]
 
 [profiles.acme]
 model = "gpt-realtime-2.1-mini"

@@ -18,6 +18,13 @@ from local_cloud.redis_server import RedisServer
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 20.0
 STOP_SECONDS = 40.0
+USUAL = {
+    "DRAIN_SECONDS": "4",
+    # A test mints from one address what a town would.
+    "MINTS_PER_MINUTE_PER_ADDRESS": "1000000",
+    "MINTS_PER_MINUTE_PER_SUBJECT": "1000000",
+    "MINTS_PER_MINUTE_PER_TENANT": "1000000",
+}
 
 
 class Process:
@@ -125,7 +132,7 @@ class Stack:
                 listen = ("--host", "127.0.0.1", "--port", str(simulator_port), *self._simulator_arguments)
                 self._start("simulator", "local_cloud.realtime", base, f"{self.simulator_url}/", *listen)
             self.environment = compose_environment(
-                {**base, "OPENAI_BASE_URL": self._openai_base_url or "", "DRAIN_SECONDS": "4", **self._given},
+                {**base, "OPENAI_BASE_URL": self._openai_base_url or "", **USUAL, **self._given},
                 page_port=page_port,
                 relay_port=relay_ports[0],
                 redis_url=self.redis.url,

@@ -11,6 +11,7 @@ from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
 from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
 from service_kit.session_fields import FIELDS
+from token_service.callers import CallerKey
 from token_service.settings import TokenServiceSettings
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +63,16 @@ def test_every_test_that_a_page_names_exists(page: str) -> None:
         if not (ROOT / path).is_file() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
     ]
     assert missing == []
+
+
+def test_limits_page_names_every_limit_and_ceiling() -> None:
+    text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
+    settings = TokenServiceSettings.model_fields.keys() | RelaySettings.model_fields.keys()
+    limits = {name for name in settings if re.match(r"mints_|max_sessions|quota_|tenant_quota_", name)}
+    own = {name for name in limits & CallerKey.model_fields.keys() if not name.startswith("tenant_")}
+    assert len(limits) == 13
+    assert [name for name in sorted(limits) if f"`{name.upper()}`" not in text] == []
+    assert [name for name in sorted(own) if f"`{name}`" not in text] == []
 
 
 def test_policy_page_names_every_event_and_field() -> None:

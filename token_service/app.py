@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Final
 
 from aiohttp import web
 
+from service_kit.edge import check_edge
 from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
+from service_kit.live_slots import LiveSlots
+from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_headers, answer_errors, cors
 from token_service.handlers import ClientSecrets
+from token_service.issuer import Issuer
+from token_service.limits import OwnLimits
+from token_service.mint_rates import MintRates
 from token_service.operators.handlers import Operators
 from token_service.page import add_page, page_headers, read_page
+from token_service.reception import Reception
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
 
@@ -73,7 +81,8 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
             note_headers,
             in_flight.count,
             answer_errors,
-            cors("/v1/", settings.allowed_origins, "POST"),
+            check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms),
+            cors("/v1/", settings.allowed_origins, "GET, POST"),
         ],
         client_max_size=MAX_BODY_BYTES,
     )
@@ -81,9 +90,19 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     app[READINESS] = Readiness(redis=redis.answers)
     app[OPERATORS] = Operators(LiveEntries(redis, settings.airlock_env), revocations, tally, pseudonyms)
     app.cleanup_ctx.append(resources)
+    issuer = Issuer(settings.identity_rules) if settings.identity_rules else None
+
+    async def know_the_issuer(_app: web.Application) -> AsyncIterator[None]:
+        async with issuer.running() if issuer else nullcontext():
+            yield
+
+    app.cleanup_ctx.append(know_the_issuer)
     app.on_response_prepare.append(add_headers(hsts=settings.airlock_env == "production"))
 
     app[READINESS].add_routes(app)
+    rates = MintRates(redis, settings.airlock_env)
+    quotas = Quotas(redis, settings.airlock_env)
+    reception = Reception(settings, rates, issuer)
     client_secrets = ClientSecrets(
         settings,
         SessionTokenCodec(settings.signing_keys, settings.airlock_env),
@@ -91,8 +110,13 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         revocations,
         tally,
         pseudonyms,
+        reception,
+        rates,
+        quotas,
     )
+    own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), pseudonyms)
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
+    app.router.add_get("/v1/limits", own_limits.show)
     if settings.serve_page:
         add_page(app, read_page(settings.page_folder, provider=settings.provider), page_headers(settings.relay_origin))
     return app

@@ -9,22 +9,25 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import hdrs, web
 
-from service_kit.client_address import client_address
+from service_kit.edge import ADDRESS_PSEUDONYM
 from service_kit.errors import Refusal
+from service_kit.quotas import Quotas, is_used_up
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Kind, Revocations, Target
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, SessionToken, SessionTokenCodec, TokenKeys
 from service_kit.tally import Tally
 from service_kit.web import REQUEST_ID, read_json
-from token_service.callers import ANONYMOUS_TENANT, Caller, identify
+from token_service.ceilings import Ceilings, ceilings_of
+from token_service.identity import InvalidIdentity
 from token_service.mint import decide_claims
+from token_service.mint_rates import MintRates, TooFast
 from token_service.mint_request import parse_mint_request
 from token_service.mint_response import mint_response
+from token_service.reception import Reception, unavailable
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
 
 _NONCE_BYTES = 12
-_RETRY_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +40,55 @@ class ClientSecrets:
     revocations: Revocations
     tally: Tally
     pseudonyms: Pseudonyms
+    reception: Reception
+    rates: MintRates
+    quotas: Quotas
 
     async def create(self, request: web.Request) -> web.Response:
         """Mint one token. Raises Refusal."""
-        address = self._address(request)
         audit = structlog.get_logger().bind(
-            request_id=request[REQUEST_ID], address=address, origin=request.headers.get(hdrs.ORIGIN)
+            request_id=request[REQUEST_ID],
+            address=request[ADDRESS_PSEUDONYM],
+            origin=request.headers.get(hdrs.ORIGIN),
         )
+        caller = None
         try:
-            caller = self._identify(request, address)
-            audit = audit.bind(
-                caller=caller.kind, tenant=caller.tenant, subject=self.pseudonyms.of(caller.tenant, caller.subject)
-            )
-            mint_request = parse_mint_request(await read_json(request))
-            now = time.time()
-            claims = decide_claims(
-                mint_request,
-                caller,
-                self.settings.profiles,
-                prices=self.settings.airlock_profiles.price_list,
-                upstreams=self.settings.upstreams,
-                allowed_origins=self.settings.allowed_origins,
-                now=int(now),
-            )
-            await self._check_not_blocked(claims)
-            secret = secrets.token_bytes(TOKEN_ID_BYTES)
-            keys = TokenKeys.of(secret)
-            await self._store(keys, claims)
+            try:
+                caller = await self.reception.identify(request)
+                audit = audit.bind(
+                    caller=caller.kind, tenant=caller.tenant, subject=self.pseudonyms.of(caller.tenant, caller.subject)
+                )
+                await self.reception.admit_anonymous(caller, "address")
+                mint_request = parse_mint_request(await read_json(request))
+                now = time.time()
+                ceilings = ceilings_of(caller, self.settings)
+                claims = decide_claims(
+                    mint_request,
+                    caller,
+                    self.settings.profiles,
+                    prices=self.settings.airlock_profiles.price_list,
+                    upstreams=self.settings.upstreams,
+                    allowed_origins=self.settings.allowed_origins,
+                    now=int(now),
+                    ceilings=ceilings,
+                )
+                await self._check_limits(claims, ceilings)
+                secret = secrets.token_bytes(TOKEN_ID_BYTES)
+                keys = TokenKeys.of(secret)
+                await self.store.put(keys, claims, secrets.token_bytes(_NONCE_BYTES))
+            except Refusal as refusal:
+                await self.reception.count_refused(refusal, caller, request)
+                raise
+            except RedisUnavailable as error:
+                raise unavailable() from error
+        except TooFast as refusal:
+            audit.warning("mint.limited", code=refusal.code, reason=refusal.scope)
+            self.tally.count(f"refused:{refusal.code}")
+            raise
         except Refusal as refusal:
-            audit.warning("mint.denied", code=refusal.code, param=refusal.param)
+            cause = refusal.__cause__
+            reason = cause.reason if isinstance(cause, InvalidIdentity) else None
+            audit.warning("mint.denied", code=refusal.code, param=refusal.param, reason=reason)
             self.tally.count(f"refused:{refusal.code}")
             raise
         self.tally.count("minted")
@@ -88,35 +111,18 @@ class ClientSecrets:
             )
         )
 
-    def _address(self, request: web.Request) -> str:
-        """The pseudonym of the client's address; nothing behind this knows the address itself."""
-        forwarded_for = request.headers.getall(hdrs.X_FORWARDED_FOR, [])
-        address = client_address(request.remote or "", forwarded_for, self.settings.trusted_edge)
-        return self.pseudonyms.of(ANONYMOUS_TENANT, address)
-
-    def _identify(self, request: web.Request, address: str) -> Caller:
-        return identify(
-            authorization=request.headers.getall(hdrs.AUTHORIZATION, []),
-            origin=request.headers.get(hdrs.ORIGIN),
-            address=address,
-            allowed_origins=self.settings.allowed_origins,
-            enabled=self.settings.callers,
-            keys=self.settings.caller_api_keys,
-        )
-
-    async def _check_not_blocked(self, claims: Claims) -> None:
-        """Refuse whom an operator has blocked; a relay would refuse the token too."""
+    async def _check_limits(self, claims: Claims, ceilings: Ceilings) -> None:
+        """Count the mint, and see whether subject and tenant may have a session. Raises Refusal, RedisUnavailable."""
         subject = Target(Kind.SUBJECT, self.pseudonyms.of(claims.tenant, claims.subject))
         tenant = Target(Kind.TENANT, self.pseudonyms.of(claims.tenant, ""))
-        try:
-            blocked = await self.revocations.is_blocked(subject, tenant)
-        except RedisUnavailable as error:
-            raise Refusal("unavailable", retry_after=_RETRY_SECONDS) from error
-        if blocked:
+        if claims.anonymous:
+            await self.rates.take_tenant(tenant.id, ceilings.mints_per_minute_of_tenant, address=claims.subject)
+        else:
+            await self.rates.take_both(
+                subject.id, ceilings.mints_per_minute, tenant.id, ceilings.mints_per_minute_of_tenant
+            )
+        if await self.revocations.is_blocked(subject, tenant):
             raise Refusal("blocked")
-
-    async def _store(self, keys: TokenKeys, claims: Claims) -> None:
-        try:
-            await self.store.put(keys, claims, secrets.token_bytes(_NONCE_BYTES))
-        except RedisUnavailable as error:
-            raise Refusal("unavailable", retry_after=_RETRY_SECONDS) from error
+        for holder, quota in ((subject, claims.subject_quota), (tenant, claims.tenant_quota)):
+            if quota.is_set and is_used_up(quota, await self.quotas.used(holder)):
+                raise Refusal("quota_exhausted")

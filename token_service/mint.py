@@ -29,6 +29,7 @@ from service_kit.session_fields import (
 from service_kit.session_token import Claims, Limits, Lock
 from service_kit.upstreams import UpstreamSettings, any_has
 from token_service.callers import Caller
+from token_service.ceilings import Ceilings
 from token_service.mint_request import AirlockOptions, ExpiresAfter, MintRequest
 
 DEFAULT_PROFILE: Final = "default"
@@ -45,6 +46,7 @@ def decide_claims(
     upstreams: Sequence[UpstreamSettings],
     allowed_origins: Sequence[str],
     now: int,
+    ceilings: Ceilings,
 ) -> Claims:
     """The claims of the token this caller gets. Raises Refusal."""
     options = request.airlock or AirlockOptions()
@@ -57,7 +59,7 @@ def decide_claims(
     if not any_has(upstreams, lock.model):
         raise Refusal("invalid_request", param="session.model", message="session.model: there is no such model here.")
     limits = _limits(options, caller, profile)
-    _refuse_a_cost_that_cannot_be_counted(lock, limits, options, prices)
+    _refuse_a_cost_that_cannot_be_counted(lock, limits, options, prices, ceilings)
     return Claims(
         subject=options.subject or caller.subject,
         tenant=caller.tenant,
@@ -69,6 +71,9 @@ def decide_claims(
         lock=lock,
         limits=limits,
         max_sessions_per_subject=caller.key.max_sessions_per_subject if caller.key else None,
+        max_sessions_per_tenant=caller.key.max_sessions_per_tenant if caller.key else None,
+        subject_quota=ceilings.subject_quota,
+        tenant_quota=ceilings.tenant_quota,
         reference_id=options.reference_id,
         metadata=options.metadata or {},
     )
@@ -93,6 +98,7 @@ def _allowed_profile(name: str, caller: Caller, profiles: Mapping[str, Profile])
         profile is None
         or caller.kind not in profile.callers
         or (profile.tenants and caller.tenant not in profile.tenants)
+        or (caller.kind == "oidc" and profile.roles and caller.roles.isdisjoint(profile.roles))
         or (caller.key is not None and name not in caller.key.profiles)
     ):
         raise Refusal("invalid_request", param="airlock.profile", message="There is no such profile for you.")
@@ -140,9 +146,10 @@ def _lock_with_open_fields(session: Mapping[str, object], profile: Profile) -> L
 
 
 def _refuse_a_cost_that_cannot_be_counted(
-    lock: Lock, limits: Limits, options: AirlockOptions, prices: PriceList
+    lock: Lock, limits: Limits, options: AirlockOptions, prices: PriceList, ceilings: Ceilings
 ) -> None:
-    if limits.max_cost_usd is not None and not prices.can_count(lock):
+    counted = (limits.max_cost_usd, ceilings.subject_quota.micro_usd, ceilings.tenant_quota.micro_usd)
+    if counted != (None, None, None) and not prices.can_count(lock):
         param = "session.model" if options.max_cost_usd is None else "airlock.max_cost_usd"
         raise Refusal(
             "invalid_request", param=param, message=f"{param}: the model has no price, so its cost cannot be limited."

@@ -180,6 +180,10 @@ def dump(stack: Stack) -> list[bytes]:
                     found += [part for pair in redis.hgetall(key).items() for part in pair]
                 case b"zset":
                     found += redis.zrange(key, 0, -1)
+                case b"list":
+                    found += redis.lrange(key, 0, -1)
+                case b"string":
+                    found.append(redis.get(key) or b"")
                 case other:
                     raise AssertionError(f"a kind of key that this test does not look into: {other!r}")
     return found

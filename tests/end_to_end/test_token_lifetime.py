@@ -128,7 +128,7 @@ async def test_every_redis_key_has_a_time_to_live_at_every_moment_under_load(
     await asyncio.gather(*(converse() for _ in range(30)))
     done.set()
     await watching
-    assert kinds == {"token", "lease"}
+    assert kinds - {"tally"} == {"token", "lease", "mints", "used", "live"}  # a tally comes every few seconds
     assert scans > 20
 
 

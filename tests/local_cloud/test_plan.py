@@ -90,6 +90,7 @@ def test_each_run_makes_fresh_secrets() -> None:
 
 def test_keys_for_callers_enable_them() -> None:
     assert compose({"CALLER_API_KEYS": "[]"})["CALLERS"] == "anonymous,api_key"
+    assert compose({"OIDC_ISSUER": "https://login.example"})["CALLERS"] == "anonymous,oidc"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from token_service.app import create_app
 from token_service.settings import TokenServiceSettings
 
 MakeSettings = Callable[..., TokenServiceSettings]
-SHOP = {
+SHOP: dict[str, Any] = {
     "name": "shop",
     "sha256": sha256(b"shop-key").hexdigest(),
     "tenant": "acme",

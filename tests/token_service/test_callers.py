@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from service_kit.errors import Refusal
 from tests.examples import PAGE
-from token_service.callers import Caller, CallerKey, identify
+from token_service.callers import Caller, CallerKey, bearer_jwt, identify
+from token_service.identity import Identity
 
 BOTH = ("anonymous", "api_key")
 
@@ -112,6 +113,133 @@ def test_every_hash_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hmac, "compare_digest", counting)
     ask("Bearer other-key")
     assert compared == [entry.hash for entry in KEYS]
+
+
+JWT = "Bearer eyJh.eyJp.c2ln"
+ALICE = Identity(subject="alice", tenant="contoso", roles=frozenset({"voice"}))
+
+
+def ask_with_jwt(
+    *authorization: str,
+    identity: Identity | None = ALICE,
+    origin: str | None = PAGE,
+    enabled: tuple[str, ...] = (*BOTH, "oidc"),
+    keys: tuple[CallerKey, ...] = KEYS,
+    oidc_tenants: tuple[str, ...] = (),
+) -> Caller:
+    return identify(
+        authorization=authorization or (JWT,),
+        origin=origin,
+        address="pseudonym",
+        allowed_origins=[PAGE],
+        enabled=enabled,
+        keys=keys,
+        identity=identity,
+        oidc_tenants=oidc_tenants,
+    )
+
+
+def test_an_identity_is_an_oidc_caller() -> None:
+    assert ask_with_jwt() == Caller(
+        kind="oidc", tenant="contoso", subject="alice", origin=PAGE, roles=frozenset({"voice"})
+    )
+
+
+def test_an_oidc_caller_without_an_origin_is_no_page_and_unbound() -> None:
+    assert ask_with_jwt(origin=None).origin is None
+
+
+@pytest.mark.parametrize("origin", ["", "null", "*", "http://evil.example", f"{PAGE}/"])
+def test_an_oidc_caller_on_a_page_needs_an_allowed_one(origin: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        ask_with_jwt(origin=origin)
+    assert caught.value.code == "origin_not_allowed"
+
+
+@pytest.mark.parametrize(("identity", "enabled"), [(None, (*BOTH, "oidc")), (ALICE, BOTH)])
+def test_a_jwt_that_proves_nothing_is_refused_and_never_anonymous(
+    identity: Identity | None, enabled: tuple[str, ...]
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        ask_with_jwt(identity=identity, enabled=enabled)
+    assert caught.value.code == "invalid_token"
+
+
+# The credential of the Authorization header's lines that is a JWT, by its shape alone.
+@pytest.mark.parametrize(
+    ("authorization", "jwt"),
+    [
+        ([JWT], "eyJh.eyJp.c2ln"),
+        (["bearer a.b.c"], "a.b.c"),
+        (["Bearer a.b."], "a.b."),
+        (["Bearer a.b"], None),
+        (["Bearer a..c"], None),
+        (["Bearer a.b.c.d.e"], None),
+        (["Bearer a.b.c="], None),
+        (["Bearer a.b.c\n"], None),
+        (["Bearer a.b. c"], None),
+        (["Bearer  a.b.c"], None),
+        (["Bearer a.b.é"], None),
+        (["Bearer ek_a.b.c"], None),
+        (["Basic a.b.c"], None),
+        ([JWT, JWT], None),
+        (["Bearer ak_abc"], None),
+        (["Bearer"], None),
+        ([""], None),
+        ([], None),
+    ],
+)
+def test_the_shape_alone_tells_a_jwt(authorization: list[str], jwt: str | None) -> None:
+    assert bearer_jwt(authorization) == jwt
+
+
+def test_a_jwt_is_never_looked_up_as_a_key_and_no_key_is_read_as_a_jwt() -> None:
+    with pytest.raises(Refusal):
+        ask_with_jwt(identity=None, keys=(key("eyJh.eyJp.c2ln"),))
+    assert ask_with_jwt(f"Bearer {'shop-key'}", identity=ALICE, origin=None).kind == "api_key"
+
+
+# A tenant that the issuer names, those that the operator lists, and whether it may be used. Keys: acme, umbrella.
+@pytest.mark.parametrize(
+    ("tenant", "listed", "allowed"),
+    [
+        ("contoso", (), True),
+        ("acme", (), False),
+        ("umbrella", (), False),
+        ("anonymous", (), False),
+        ("anonymous", ("anonymous",), False),
+        ("Acme", (), True),
+        ("contoso", ("fabrikam",), False),
+        ("fabrikam", ("fabrikam",), True),
+        ("acme", ("fabrikam",), False),
+        ("acme", ("fabrikam", "acme"), True),
+    ],
+)
+def test_the_issuer_cannot_name_everybody_s_tenant_nor_a_key_s_unless_listed(
+    tenant: str, listed: tuple[str, ...], allowed: bool
+) -> None:
+    identity = Identity(subject="alice", tenant=tenant)
+    if allowed:
+        assert ask_with_jwt(identity=identity, oidc_tenants=listed).tenant == tenant
+        return
+    with pytest.raises(Refusal) as caught:
+        ask_with_jwt(identity=identity, oidc_tenants=listed)
+    assert caught.value.code == "invalid_token"
+
+
+@pytest.mark.parametrize(
+    ("enabled", "said"),
+    [
+        (("api_key",), "Send an API key of this service."),
+        (("oidc",), "Send a token of its identity provider."),
+        (("api_key", "oidc"), "Send an API key of this service or a token of its identity provider."),
+    ],
+)
+def test_a_refusal_says_what_to_send(enabled: tuple[str, ...], said: str) -> None:
+    for authorization in ((), ("Bearer wrong",)):
+        with pytest.raises(Refusal) as caught:
+            ask(*authorization, enabled=enabled)
+        assert caught.value.message.endswith(said)
 
 
 @pytest.mark.parametrize(

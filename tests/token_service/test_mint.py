@@ -10,16 +10,27 @@ import pytest
 
 from service_kit.errors import Refusal
 from service_kit.prices import Price, PriceList, TranscriptionPrice
-from service_kit.session_token import Claims
+from service_kit.session_token import Claims, Quota
 from service_kit.upstreams import UpstreamSettings, upstreams_of_environment
 from tests.examples import NOW, PAGE, profiles
 from token_service.callers import Caller, CallerKey
+from token_service.ceilings import Ceilings
 from token_service.mint import decide_claims
 from token_service.mint_request import parse_mint_request
 from token_service.mint_response import mint_response
 
 OPENAI = upstreams_of_environment(azure_endpoint=None, openai_base_url=None)
 BROWSER = Caller(kind="anonymous", tenant="anonymous", subject="pseudonym", origin=PAGE)
+OIDC = Caller(kind="oidc", tenant="umbrella", subject="alice", origin=PAGE, roles=frozenset({"voice"}))
+
+
+CEILINGS = Ceilings(
+    mints_per_minute=30,
+    mints_per_minute_of_tenant=6_000,
+    sessions=3,
+    subject_quota=Quota(),
+    tenant_quota=Quota(),
+)
 
 
 def trusted(**changes: Any) -> Caller:
@@ -42,6 +53,7 @@ def mint(body: object, caller: Caller = BROWSER) -> Claims:
         upstreams=OPENAI,
         allowed_origins=[PAGE, "https://b.example"],
         now=NOW,
+        ceilings=CEILINGS,
     )
 
 
@@ -131,7 +143,7 @@ MALFORMED: list[tuple[object, str, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize("caller", [BROWSER, trusted()], ids=["browser", "key"])
+@pytest.mark.parametrize("caller", [BROWSER, OIDC, trusted()], ids=["browser", "oidc", "key"])
 @pytest.mark.parametrize(("body", "code", "param"), MALFORMED)
 def test_malformed_or_excessive_for_everybody(body: object, code: str, param: str | None, caller: Caller) -> None:
     assert refusal(body, caller) == (code, param)
@@ -156,10 +168,61 @@ TRUSTED_ONLY: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.parametrize("caller", [BROWSER, OIDC], ids=["anonymous", "oidc"])
 @pytest.mark.parametrize(("body", "code", "param"), TRUSTED_ONLY)
-def test_a_browser_is_refused_what_a_key_may_have(body: dict[str, Any], code: str, param: str) -> None:
-    assert refusal(body) == (code, param)
+def test_a_browser_is_refused_what_a_key_may_have(body: dict[str, Any], code: str, param: str, caller: Caller) -> None:
+    assert refusal(body, caller) == (code, param)
     mint(body, trusted())
+
+
+def test_an_oidc_caller_gets_the_default_profile_for_itself_bound_to_its_page() -> None:
+    claims = mint({}, OIDC)
+    assert (claims.subject, claims.tenant, claims.anonymous) == ("alice", "umbrella", False)
+    assert (claims.profile, claims.origin) == ("default", PAGE)
+    assert claims.limits == mint({}).limits
+    no_page = Caller(kind="oidc", tenant="umbrella", subject="alice")
+    assert mint({}, no_page).origin is None
+
+
+@pytest.mark.parametrize(
+    ("roles", "allowed"), [([], False), (["Voice"], False), (["voice"], True), (["x", "admin"], True)]
+)
+def test_roles_decide_an_oidc_caller_s_profiles(roles: list[str], allowed: bool) -> None:
+    caller = Caller(kind="oidc", tenant="umbrella", subject="alice", roles=frozenset(roles))
+    named = {"airlock": {"profile": "staff"}}
+    if allowed:
+        assert mint(named, caller).profile == "staff"
+    else:
+        assert refusal(named, caller) == ("invalid_request", "airlock.profile")
+    assert mint({}, caller).profile == "default"  # asks for no role
+
+
+def test_roles_are_asked_of_oidc_callers_only() -> None:
+    named = {"airlock": {"profile": "staff"}}
+    assert mint(named).profile == "staff"
+    assert mint(named, trusted(profiles=["staff"])).profile == "staff"
+
+
+def test_a_profile_may_be_for_some_tenants_of_the_issuer_only() -> None:
+    acme = profiles().profiles["acme"].model_copy(update={"callers": ("oidc",)})
+
+    def ask(tenant: str) -> Claims:
+        caller = Caller(kind="oidc", tenant=tenant, subject="alice")
+        return decide_claims(
+            parse_mint_request({"airlock": {"profile": "acme"}}),
+            caller,
+            {"acme": acme},
+            prices=profiles().price_list,
+            upstreams=OPENAI,
+            allowed_origins=[],
+            now=NOW,
+            ceilings=CEILINGS,
+        )
+
+    assert ask("acme").tenant == "acme"
+    with pytest.raises(Refusal) as caught:
+        ask("umbrella")
+    assert caught.value.param == "airlock.profile"
 
 
 @pytest.mark.parametrize("model", ["", None, 1, ["gpt-realtime-2.1"]])
@@ -195,6 +258,7 @@ def test_a_browser_s_values_are_the_client_s_kind() -> None:
             upstreams=OPENAI,
             allowed_origins=[PAGE],
             now=NOW,
+            ceilings=CEILINGS,
         )
     assert (caught.value.code, caught.value.param) == ("invalid_request", "session.tools")
 
@@ -211,6 +275,7 @@ def test_an_open_token_cap_is_still_lowered_to_the_limit() -> None:
         upstreams=OPENAI,
         allowed_origins=[PAGE],
         now=NOW,
+        ceilings=CEILINGS,
     )
     assert claims.lock.session["max_output_tokens"] == 100
 
@@ -311,7 +376,14 @@ def test_a_model_that_no_upstream_has_is_refused() -> None:
         request = parse_mint_request({"session": {"model": model}, "airlock": {"profile": "trusted"}})
         prices = profiles().price_list
         return decide_claims(
-            request, trusted(), profiles().profiles, prices=prices, upstreams=upstreams, allowed_origins=[], now=NOW
+            request,
+            trusted(),
+            profiles().profiles,
+            prices=prices,
+            upstreams=upstreams,
+            allowed_origins=[],
+            now=NOW,
+            ceilings=CEILINGS,
         )
 
     for upstreams in ([azure, other], [other, *OPENAI], OPENAI):
@@ -331,7 +403,14 @@ def test_a_cost_is_counted_with_the_prices_of_this_deployment() -> None:
         request = parse_mint_request(body)
         known = profiles().profiles
         return decide_claims(
-            request, trusted(), known, prices=prices, upstreams=OPENAI, allowed_origins=[PAGE], now=NOW
+            request,
+            trusted(),
+            known,
+            prices=prices,
+            upstreams=OPENAI,
+            allowed_origins=[PAGE],
+            now=NOW,
+            ceilings=CEILINGS,
         )
 
     assert minted({"session": {"model": "gpt-of-tomorrow"}}).limits.max_cost_usd == 2.0
@@ -449,6 +528,7 @@ def test_the_answer_shows_what_a_profile_does_not_hide() -> None:
         upstreams=OPENAI,
         allowed_origins=[PAGE],
         now=NOW,
+        ceilings=CEILINGS,
     )
     session = shown(claims)["session"]
     assert session["instructions"] == "canary-instructions"

@@ -8,6 +8,7 @@ import pytest
 
 from service_kit.settings import load_settings
 from tests.examples import KEY, PROFILES_TOML
+from token_service.identity import IdentityRules
 from token_service.settings import TokenServiceSettings
 
 CANARY = "canary-secret"
@@ -51,7 +52,7 @@ def refuse(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 def test_production_starts_with_good_values(environment: pytest.MonkeyPatch) -> None:
     settings = load(environment, AIRLOCK_ENV="production")
-    assert settings.profiles.keys() == {"default", "trusted", "acme", "dictation"}
+    assert settings.profiles.keys() == {"default", "trusted", "staff", "acme", "dictation"}
     assert settings.callers == ("anonymous", "api_key")
     assert settings.caller_api_keys[0].max_session_seconds == 1_800
     assert settings.serve_page is False
@@ -73,9 +74,23 @@ def test_development_needs_little(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("CALLERS", "oidc", "not supported in this version"),
-        ("CALLERS", "anonymous,oidc", "not supported in this version"),
-        ("CALLERS", "everybody", "anonymous and api_key"),
+        ("CALLERS", "everybody", "anonymous, api_key and oidc"),
+        ("OIDC_ISSUER", "login.example.com", "must be a URL"),
+        ("OIDC_ISSUER", "https://", "must be a URL"),
+        ("OIDC_ISSUER", "ftp://login.example.com", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.example.com/?a=b", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.example.com/#a", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.exämple.com/", "must be a URL"),
+        ("OIDC_ISSUER", "https://login.example.com/a b", "must be a URL"),
+        ("OIDC_ISSUER", f"https://user:{CANARY}@login.example.com/", "must be a URL"),
+        ("OIDC_ALGORITHMS", "HS256", "may hold only RS256"),
+        ("OIDC_ALGORITHMS", "RS256,none", "may hold only RS256"),
+        ("OIDC_ALGORITHMS", "rs256", "may hold only RS256"),
+        ("OIDC_ALGORITHMS", ",", "may hold only RS256"),
+        ("OIDC_SUBJECT_CLAIM", "a..b", "name of a claim"),
+        ("OIDC_TENANT_CLAIM", ".tid", "name of a claim"),
+        ("OIDC_ROLES_CLAIM", "roles.", "name of a claim"),
+        ("OIDC_TENANTS", "acme,anonymous", "tenant of callers without"),
         ("CALLER_API_KEYS", "", "is required"),
         ("CALLER_API_KEYS", "[]", "is required"),
         ("CALLER_API_KEYS", CANARY, "JSON list"),
@@ -117,7 +132,55 @@ def test_a_wrong_value_is_refused(
     assert said in printed
 
 
-@pytest.mark.parametrize(("name", "value"), [("CALLERS", ""), ("RELAY_URL", "ws://relay"), ("RELAY_URL", "")])
+OIDC = {"CALLERS": "oidc", "OIDC_ISSUER": "https://login.example.com/", "OIDC_AUDIENCE": "api://airlock"}
+
+
+def test_oidc_callers_need_an_issuer_and_an_audience(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = refuse(environment, capsys, CALLERS="anonymous,oidc")
+    for name in ("OIDC_ISSUER", "OIDC_AUDIENCE"):
+        assert f"  - {name}: is required, because CALLERS holds oidc" in printed
+
+
+def test_the_rules_for_the_issuer_s_tokens(environment: pytest.MonkeyPatch) -> None:
+    assert load(environment).identity_rules is None
+    assert load(environment, AIRLOCK_ENV="production", **OIDC).identity_rules == IdentityRules(
+        issuer="https://login.example.com/",
+        audiences=frozenset({"api://airlock"}),
+        algorithms=frozenset({"RS256", "ES256"}),
+        subject_claim="sub",
+        tenant_claim=None,
+        roles_claim="roles",
+        tenant="oidc",
+    )
+    others = {"OIDC_ALGORITHMS": "EdDSA", "OIDC_AUDIENCE": "one, two", "OIDC_SUBJECT_CLAIM": "oid"}
+    others |= {"OIDC_ROLES_CLAIM": "https://x.example/roles", "OIDC_TENANTS": "acme"}
+    assert load(environment, **OIDC | others).identity_rules == IdentityRules(
+        issuer="https://login.example.com/",
+        audiences=frozenset({"one", "two"}),
+        algorithms=frozenset({"EdDSA"}),
+        subject_claim="oid",
+        tenant_claim=None,
+        roles_claim="https://x.example/roles",
+        tenant="acme",
+    )
+
+
+def test_which_tenant_oidc_callers_are_in_must_be_clear(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no OIDC_TENANT_CLAIM" in refuse(environment, capsys, **OIDC, OIDC_TENANTS="acme,umbrella")
+    keys = json.dumps([SHOP | {"tenant": "oidc"}])
+    assert "OIDC_TENANTS: must name the" in refuse(environment, capsys, CALLER_API_KEYS=keys, OIDC_TENANTS="")
+    load(environment, OIDC_TENANTS="oidc")
+    load(environment, OIDC_TENANTS="acme,umbrella", OIDC_TENANT_CLAIM="tid")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CALLERS", ""), ("RELAY_URL", "ws://relay"), ("RELAY_URL", ""), ("OIDC_ISSUER", "http://x.example")],
+)
 def test_production_refuses_what_development_accepts(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
 ) -> None:
@@ -177,3 +240,45 @@ def test_every_provider_is_named(environment: pytest.MonkeyPatch, variables: dic
 )
 def test_relay_origin_has_no_path(environment: pytest.MonkeyPatch, url: str, origin: str) -> None:
     assert load(environment, RELAY_URL=url).relay_origin == origin
+
+
+@pytest.mark.parametrize("name", ["QUOTA_USD_PER_DAY", "TENANT_QUOTA_USD_PER_DAY"])
+def test_a_quota_in_dollars_needs_a_price_for_every_profile(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert f"{name}: counts with prices, and they do not tell what the profile 'dictation' costs" in refuse(
+        environment, capsys, **{name: "5"}
+    )
+    Path("profiles.toml").write_text(PROFILES_TOML.partition("[profiles.dictation]")[0])
+    assert load(environment, **{name: "5"})
+
+
+def test_limits_have_the_documented_defaults(environment: pytest.MonkeyPatch) -> None:
+    settings = load(environment)
+    assert settings.mints_per_minute_per_subject == 30
+    assert settings.mints_per_minute_per_tenant == 6_000
+    assert settings.mints_per_minute_per_address == 60
+    quotas = [name for name in TokenServiceSettings.model_fields if "quota" in name]
+    assert len(quotas) == 6
+    assert [name for name in quotas if getattr(settings, name) is not None] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MINTS_PER_MINUTE_PER_SUBJECT",
+        "MINTS_PER_MINUTE_PER_TENANT",
+        "MINTS_PER_MINUTE_PER_ADDRESS",
+        "QUOTA_SECONDS_PER_DAY",
+        "QUOTA_TOKENS_PER_DAY",
+        "QUOTA_USD_PER_DAY",
+        "TENANT_QUOTA_SECONDS_PER_DAY",
+        "TENANT_QUOTA_TOKENS_PER_DAY",
+        "TENANT_QUOTA_USD_PER_DAY",
+    ],
+)
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_limit_of_nothing_is_a_mistake(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    assert f"{name}: " in refuse(environment, capsys, **{name: value})
