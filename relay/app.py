@@ -58,7 +58,7 @@ def create_app(settings: RelaySettings) -> web.Application:
     app[SETTINGS] = settings
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
     app[LIVE] = live = LiveSessions(settings.max_sessions)
-    redis = redis_client.connect(settings.redis_url.get_secret_value())
+    redis = redis_client.connect(settings.redis_url.get_secret_value(), settings.redis_mode)
     app[TALLY] = Tally(redis, settings.airlock_env)
     app[READINESS] = Readiness(redis=redis.answers)
 
@@ -68,7 +68,7 @@ def create_app(settings: RelaySettings) -> web.Application:
             per_subject=settings.max_sessions_per_subject,
             per_address=settings.max_sessions_per_address,
         )
-        redemptions = Redemptions(redis, settings.airlock_env)
+        redemptions = Redemptions(redis, settings.airlock_env, settings.redis_wait_replicas)
         revocations = Revocations(redis, settings.airlock_env)
         alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
         async with (

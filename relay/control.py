@@ -12,11 +12,10 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Final, Protocol
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service_kit.log import where
-from service_kit.redis_client import RedisUnavailable
+from service_kit.redis_client import RedisClient, RedisUnavailable
 from service_kit.revocation import Identity, Revocations, Why, read_order
 
 AGAIN_SECONDS: Final = 1.0
@@ -36,7 +35,9 @@ class Revocable(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def heard_orders(redis: Redis, revocations: Revocations, sessions: Iterable[Revocable]) -> AsyncIterator[None]:
+async def heard_orders(
+    redis: RedisClient, revocations: Revocations, sessions: Iterable[Revocable]
+) -> AsyncIterator[None]:
     """Carry out orders on these sessions for as long as the block runs; ``redis`` is for the subscription alone."""
     listening = asyncio.create_task(_listen(redis, revocations, sessions), name="orders")
     try:
@@ -46,7 +47,7 @@ async def heard_orders(redis: Redis, revocations: Revocations, sessions: Iterabl
         await asyncio.wait([listening])
 
 
-async def _listen(redis: Redis, revocations: Revocations, sessions: Iterable[Revocable]) -> None:
+async def _listen(redis: RedisClient, revocations: Revocations, sessions: Iterable[Revocable]) -> None:
     while True:
         try:
             async with redis.pubsub() as subscription:

@@ -145,10 +145,14 @@ class Redemption:
 
 
 class Redemptions:
-    """The scripts that change a token's state on behalf of a session."""
+    """The scripts that change a token's state on behalf of a session.
 
-    def __init__(self, redis: RedisClient, environment: str) -> None:
+    ``wait_replicas`` is how many replicas must confirm a redemption before it admits anybody.
+    """
+
+    def __init__(self, redis: RedisClient, environment: str, wait_replicas: int = 0) -> None:
         self._environment = environment
+        self._wait_replicas = wait_replicas
         self._redeem = Script(redis, _REDEEM)
         self.live = Script(redis, _GO_LIVE)
         self.back = Script(redis, _GIVE_BACK)
@@ -159,20 +163,25 @@ class Redemptions:
         """Use the token, once. Raises Refusal, TokenUsed; then nothing was spent, unless Redis did not answer."""
         keys = ticket.keys
         key = record_key(self._environment, keys.token_id)
+        arguments = (
+            session_id,
+            keys.digest(ticket.origin) if ticket.origin else "",
+            keys.digest(ticket.target) if ticket.target else "",
+            keys.digest(address),
+        )
         try:
-            outcome = await self._redeem(
-                key,
-                session_id,
-                keys.digest(ticket.origin) if ticket.origin else "",
-                keys.digest(ticket.target) if ticket.target else "",
-                keys.digest(address),
-            )
+            if self._wait_replicas:
+                outcome, is_confirmed = await self._redeem.confirmed(self._wait_replicas, key, *arguments)
+            else:
+                outcome, is_confirmed = await self._redeem(key, *arguments), True
         except RedisUnavailable as error:
             raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS) from error
         if outcome[0] == b"used":
             raise TokenUsed(Replay(outcome[1].decode(), is_live=bool(outcome[2]), is_elsewhere=bool(outcome[3])))
         if outcome[0] != b"ok":
             raise Refusal(_REFUSALS[outcome[0]])
+        if not is_confirmed:  # spent all the same: a replica may know of it, and must not be contradicted
+            raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS)
         try:
             claims = keys.unseal(outcome[1])
         except InvalidToken as error:

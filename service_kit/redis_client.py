@@ -1,45 +1,54 @@
 """The Redis connection: short deadlines, no silent retries, one error for every way of not answering.
 
-We spend money on what Redis says, so a question without an answer is a refusal (fail closed), and a command is never
-repeated: a redemption whose answer was lost may have happened. When to ask at all is decided in
-:mod:`service_kit.breaker`.
+One server, the primary that sentinels name, or a cluster: what stands here holds for each. We spend money on what Redis
+says, so a question without an answer is a refusal (fail closed), and a command is never repeated: a redemption whose
+answer was lost may have happened. When to ask at all is decided in :mod:`service_kit.breaker`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from hashlib import sha256
-from typing import Any, Final, TypeVar
+from hashlib import sha1, sha256
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 
 from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
 from service_kit.client_address import limited_as
+from service_kit.redis_address import Nodes, RedisMode, read_nodes
+from service_kit.redis_pools import (
+    DEADLINE_SECONDS,
+    MAX_CONNECTIONS,
+    deadlines,
+    no_retry,
+    pool_of_primary,
+    pool_of_server,
+)
 
-DEADLINE_SECONDS: Final = 1.0
-MAX_CONNECTIONS: Final = 64
 COMPLAIN_SECONDS: Final = 10.0
 """No more than one ``redis.down`` in this time, however many questions fail."""
+WAIT_MS: Final = 100
+"""How long replicas have to confirm."""
+MOST_REDIRECTIONS: Final = 3
 
 T = TypeVar("T")
+Command: TypeAlias = tuple[str | bytes | int, ...]
 
 
 class RedisUnavailable(Exception):
     """Redis was not asked because it is slow, did not answer in time, or answered with an error."""
 
 
-class RedisClient(Redis):
-    """A Redis client whose answers are awaited for at most a second, and which does not insist."""
+class Asking:
+    """What our clients add to redis-py's: answers are awaited for at most a second, and nobody insists."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        super().__init__(connection_pool=pool)
-        self.auto_close_connection_pool = True
+    def __init__(self) -> None:
         self._breaker = Breaker()
         self._complained_at = -COMPLAIN_SECONDS
 
@@ -57,7 +66,7 @@ class RedisClient(Redis):
                 return await self._leaving_the_dead(question)
         except (exceptions.RedisError, OSError, TimeoutError) as error:
             self._breaker.failed(number, loop.time())
-            self._complain(error, loop.time())
+            self.complain(type(error).__name__)
             raise RedisUnavailable(type(error).__name__) from error
         finally:
             self._breaker.done(number)
@@ -72,13 +81,29 @@ class RedisClient(Redis):
             return False
         return True
 
+    def complain(self, error: str) -> None:
+        """Log ``redis.down``, unless that was done a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complained_at >= COMPLAIN_SECONDS:
+            self._complained_at = now
+            structlog.get_logger().error("redis.down", error=error)
+
+    @abstractmethod
+    async def leave(self) -> None:
+        """Let go of the connections that nobody uses: where they lead may be no primary any more."""
+
+    @abstractmethod
+    async def pair(self, key: str, first: Command, second: Command) -> tuple[Any, Any]:
+        """Send two commands together, over one connection to where the key is; errors of Redis are answers, too."""
+
+    @abstractmethod
+    async def _ping(self) -> None:
+        """Raises what redis-py raises, where Redis does not answer."""
+
     async def _probe(self) -> None:
         async with asyncio.timeout(SLOW_SECONDS):
             await self._ping()
         self._breaker.probe_answered(asyncio.get_running_loop().time())
-
-    async def _ping(self) -> None:
-        await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
 
     async def _leaving_the_dead(self, question: Callable[[], Awaitable[T]]) -> T:
         """Await the answer; a server that is gone, or is a replica now, must not keep our other connections.
@@ -89,27 +114,93 @@ class RedisClient(Redis):
         try:
             return await question()
         except (exceptions.ConnectionError, exceptions.ReadOnlyError, OSError):
-            await self.connection_pool.disconnect(inuse_connections=False)
+            await self.leave()
             raise
 
-    def _complain(self, error: Exception, now: float) -> None:
-        if now - self._complained_at >= COMPLAIN_SECONDS:
-            self._complained_at = now
-            structlog.get_logger().error("redis.down", error=type(error).__name__)
+
+class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes disagree among themselves
+    """A client of one server, or of the primary that sentinels name."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        Redis.__init__(self, connection_pool=pool)
+        Asking.__init__(self)
+        self.auto_close_connection_pool = True
+
+    async def leave(self) -> None:
+        """See ``Asking``."""
+        await self.connection_pool.disconnect(inuse_connections=False)
+
+    async def pair(self, key: str, first: Command, second: Command) -> tuple[Any, Any]:
+        """See ``Asking``."""
+        async with self.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command(*first)
+            pipeline.execute_command(*second)
+            one, two = await pipeline.execute(raise_on_error=False)
+        return one, two
+
+    async def _ping(self) -> None:
+        await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
 
 
-def connect(url: str) -> RedisClient:
-    """A client for ``redis://``, ``rediss://`` or ``unix://``; it connects on first use."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=DEADLINE_SECONDS,
-        socket_timeout=DEADLINE_SECONDS,
-        socket_connect_timeout=DEADLINE_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-        protocol=3,
-    )
-    return RedisClient(pool)
+class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # as above
+    """A client of a cluster. What the cluster redirects is sent again, for it was not carried out; nothing else is."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        RedisCluster.__init__(
+            self,
+            startup_nodes=[ClusterNode(host, port) for host, port in nodes.hosts],
+            # One question uses one connection to a node at a time. redis-py refuses where there is none left, so those
+            # that ask wait for their turn here.
+            max_connections=2 * MAX_CONNECTIONS,
+            retry=no_retry(),
+            ssl=nodes.has_tls,
+            **deadlines(),
+            **nodes.options,
+        )
+        Asking.__init__(self)
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def leave(self) -> None:
+        """See ``Asking``; the next question also asks who is who in the cluster."""
+        await asyncio.gather(*(node.disconnect_free_connections() for node in self.get_nodes()))
+        self._initialize = True
+
+    async def aclose(self) -> None:
+        """Close every connection; redis-py closes none where it has yet to ask who is who again."""
+        await super().aclose()
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await self.nodes_manager.aclose(nodes)
+
+    async def pair(self, key: str, first: Command, second: Command) -> tuple[Any, Any]:
+        """See ``Asking``. redis-py's own pipeline would send the first elsewhere, alone, where it is redirected."""
+        for _ in range(MOST_REDIRECTIONS):
+            await self.initialize()
+            node = self.get_node_from_key(key)
+            if node is None:
+                raise exceptions.SlotNotCoveredError
+            one, two = PipelineCommand(0, *first), PipelineCommand(1, *second)
+            await node.execute_pipeline([one, two])
+            if not isinstance(one.result, exceptions.MovedError):
+                break
+            await self.nodes_manager.move_slot(one.result)
+        return one.result, two.result
+
+    async def _leaving_the_dead(self, question: Callable[[], Awaitable[T]]) -> T:
+        async with self._turns:
+            return await super()._leaving_the_dead(question)
+
+    async def _ping(self) -> None:
+        await self.execute_command("PING")
+
+
+RedisClient: TypeAlias = DirectClient | ClusterClient
+
+
+def connect(url: str, mode: RedisMode = "single") -> RedisClient:
+    """A client for a ``REDIS_URL``; it connects on first use."""
+    if mode == "cluster":
+        return ClusterClient(read_nodes(url, mode))
+    return DirectClient(pool_of_primary(read_nodes(url, mode)) if mode == "sentinel" else pool_of_server(url))
 
 
 def _times_cancelled() -> int:
@@ -122,11 +213,32 @@ class Script:
 
     def __init__(self, redis: RedisClient, source: str) -> None:
         self._redis = redis
+        self._source = source
+        self._sha = sha1(source.encode(), usedforsecurity=False).hexdigest()
         self._script = redis.register_script(source)
 
     async def __call__(self, key: str, *args: str | bytes | int) -> Any:
         """Run on one key, so that it also works in a cluster. Raises RedisUnavailable."""
         return await self._redis.ask(lambda: self._script(keys=[key], args=list(args)))
+
+    async def confirmed(self, replicas: int, key: str, *args: str | bytes | int) -> tuple[Any, bool]:
+        """Run, and learn whether so many replicas have what it wrote. Raises RedisUnavailable."""
+        return await self._redis.ask(lambda: self._run_and_wait(replicas, (1, key, *args)))
+
+    async def _run_and_wait(self, replicas: int, arguments: Command) -> tuple[Any, bool]:
+        """``WAIT`` is about the writes of its own connection, so both go over one, and together."""
+        key, wait = str(arguments[1]), ("WAIT", replicas, WAIT_MS)
+        answer, reached = await self._redis.pair(key, ("EVALSHA", self._sha, *arguments), wait)
+        if isinstance(answer, exceptions.NoScriptError):  # nothing ran
+            answer, reached = await self._redis.pair(key, ("EVAL", self._source, *arguments), wait)
+        for outcome in (answer, reached):
+            if isinstance(outcome, Exception):
+                raise outcome
+        if reached < replicas:
+            # It may be a primary that was replaced and does not know yet.
+            self._redis.complain("NotReplicated")
+            await self._redis.leave()
+        return answer, reached >= replicas
 
 
 class Pseudonyms:

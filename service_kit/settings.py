@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
+from service_kit.redis_address import RedisMode, check_scheme, read_nodes
 from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
 
 ENV_FILE = ".env"
@@ -65,7 +66,9 @@ class ServiceSettings(BaseSettings):
     airlock_env: Literal["development", "production"] = "development"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    redis_mode: RedisMode = "single"
     redis_url: SecretStr
+    redis_wait_replicas: Annotated[int, Field(ge=0, le=10)] = 0
     # The environment names the file; here it is the file, read and checked.
     airlock_profiles: Annotated[Profiles, NoDecode, BeforeValidator(_read_profiles)] = "profiles.toml"  # type: ignore[assignment]
     azure_openai_endpoint: str | None = None
@@ -83,9 +86,12 @@ class ServiceSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        scheme = urlsplit(value.get_secret_value()).scheme
-        if scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        mode: RedisMode | None = info.data.get("redis_mode")
+        if mode is None:  # that is a problem of its own
+            return value
+        scheme = check_scheme(value.get_secret_value(), mode)
+        if mode != "single":
+            read_nodes(value.get_secret_value(), mode)
         if in_production(info) and scheme == "redis":
             raise ValueError("must use TLS (rediss://) or a unix socket in production")
         return value

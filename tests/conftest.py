@@ -22,9 +22,10 @@ def redis_server() -> Iterator[str]:
 @pytest.fixture
 async def redis(redis_server: str) -> AsyncIterator[RedisClient]:
     """A client of the server as the services make it; the server is emptied."""
-    async with connect(redis_server) as client:
-        await client.flushall()
-        yield client
+    client = connect(redis_server)
+    await client.flushall()
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture

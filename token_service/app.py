@@ -65,7 +65,7 @@ IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 
 def create_app(settings: TokenServiceSettings) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
-    redis = connect(settings.redis_url.get_secret_value())
+    redis = connect(settings.redis_url.get_secret_value(), settings.redis_mode)
 
     tally = Tally(redis, settings.airlock_env)
     revocations = Revocations(redis, settings.airlock_env)

@@ -8,6 +8,7 @@ caller may ask for also depends on its profile, its ceilings and the names that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -115,7 +116,7 @@ async def test_the_public_document_is_true(
 async def test_the_operators_document_is_true(stack: Stack, http: aiohttp.ClientSession, tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{OPERATOR_PORT}"
     document = await fetched(http, address)
-    async with connect(stack.redis.url) as redis:
+    async with contextlib.aclosing(connect(stack.redis.url)) as redis:
         pseudonym = Pseudonyms(stack.environment["PSEUDONYM_KEY"]).of("acme", "alice")
         await LiveEntries(redis, "development").put(entry(pseudonym))
     har = await examined(document, address, f"Authorization: Bearer {OPERATOR}", tmp_path)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service_kit.redis_address import read_nodes
 from service_kit.settings import ServiceSettings, load_settings, read_secret
 from tests.examples import KEY, OTHER_KEY, PROFILES_TOML
 
@@ -187,3 +188,55 @@ def test_a_front_door_needs_the_networks_that_it_calls_from(
     assert "AZURE_FRONT_DOOR_ID: needs TRUSTED_EDGE" in printed
     settings = load(bare_environment, AZURE_FRONT_DOOR_ID="5b9b1b1e", TRUSTED_EDGE="10.0.0.0/8")
     assert settings.azure_front_door_id == "5b9b1b1e"
+
+
+SENTINELS = f"rediss://me:{CANARY}@one.example.com,two.example.com:7000/0?service=mymaster&sentinel_password={CANARY}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "url"),
+    [("cluster", f"rediss://me:{CANARY}@one.example.com:10000,two.example.com"), ("sentinel", SENTINELS)],
+)
+def test_each_mode_s_address_is_understood_and_needs_tls_in_production(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str, url: str
+) -> None:
+    settings = load(bare_environment, AIRLOCK_ENV="production", REDIS_MODE=mode, REDIS_URL=url, REDIS_WAIT_REPLICAS="1")
+    assert (settings.redis_mode, settings.redis_wait_replicas) == (mode, 1)
+    without_tls = url.replace("rediss://", "redis://")
+    load(bare_environment, AIRLOCK_ENV="development", REDIS_URL=without_tls)
+    assert "TLS" in refuse(bare_environment, capsys, AIRLOCK_ENV="production", REDIS_MODE=mode, REDIS_URL=without_tls)
+
+
+@pytest.mark.parametrize(
+    ("mode", "url", "said"),
+    [
+        ("cluster", "unix:///run/redis", "must start with redis:// or rediss://"),
+        ("sentinel", "unix:///run/redis?service=mymaster", "must start with redis:// or rediss://"),
+        ("sentinel", f"rediss://me:{CANARY}@one:26379/0", "?service=mymaster"),
+        ("cluster", f"rediss://me:{CANARY}@one:6379/3", "database 0"),
+        ("cluster", f"rediss://me:{CANARY}@one:6379,,two", "host:port"),
+        ("cluster", f"rediss://me:{CANARY}@one:{CANARY}", "host:port"),
+        ("cluster", "rediss://", "host:port"),
+        ("many", "rediss://one", "REDIS_MODE"),
+    ],
+)
+def test_an_address_that_does_not_fit_its_mode_is_refused(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str, url: str, said: str
+) -> None:
+    assert said in refuse(bare_environment, capsys, REDIS_MODE=mode, REDIS_URL=url)
+
+
+@pytest.mark.parametrize("number", ["-1", "11", "all"])
+def test_a_wrong_number_of_replicas_is_refused(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    assert "REDIS_WAIT_REPLICAS: " in refuse(bare_environment, capsys, REDIS_WAIT_REPLICAS=number)
+
+
+def test_what_is_read_of_the_sentinels_address() -> None:
+    nodes = read_nodes(SENTINELS + "&ssl_ca_certs=/ca.pem", "sentinel")
+    assert nodes.hosts == (("one.example.com", 26379), ("two.example.com", 7000))
+    assert (nodes.service, nodes.has_tls) == ("mymaster", True)
+    assert nodes.options == {"username": "me", "password": CANARY, "db": 0, "ssl_ca_certs": "/ca.pem"}
+    assert nodes.sentinel_options == {"username": None, "password": CANARY, "ssl_ca_certs": "/ca.pem"}
+    assert read_nodes("redis://[::1]:7000,[::2]", "cluster").hosts == (("::1", 7000), ("::2", 6379))

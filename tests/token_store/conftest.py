@@ -1,4 +1,4 @@
-"""Each test runs on the embedded server and, where it is installed, on Debian's own."""
+"""Each test runs on the embedded server and, where it is installed, on Debian's own, alone and as a cluster."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -7,31 +7,31 @@ from pathlib import Path
 import pytest
 
 from local_cloud.redis_server import RedisServer
-from service_kit.redis_client import RedisClient, connect
+from service_kit.redis_client import RedisClient
+from tests.redis_cluster import ClusterNode, client_of
 
 DEBIAN_REDIS = shutil.which("redis-server")
+NEEDS_DEBIAN_REDIS = pytest.mark.skipif(DEBIAN_REDIS is None, reason="redis-server is not installed")
 
 
 @pytest.fixture(
     scope="session",
     params=[
-        pytest.param(None, id="embedded"),
-        pytest.param(
-            DEBIAN_REDIS,
-            id="redis-server",
-            marks=pytest.mark.skipif(DEBIAN_REDIS is None, reason="redis-server is not installed"),
-        ),
+        pytest.param((RedisServer, None), id="embedded"),
+        pytest.param((RedisServer, DEBIAN_REDIS), id="redis-server", marks=NEEDS_DEBIAN_REDIS),
+        pytest.param((ClusterNode, DEBIAN_REDIS), id="cluster", marks=NEEDS_DEBIAN_REDIS),
     ],
 )
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with RedisServer(binary=request.param and Path(request.param)) as server:
+    kind, binary = request.param
+    with kind(binary=binary and Path(binary)) as server:
         yield server
 
 
 @pytest.fixture
 async def redis(server: RedisServer) -> AsyncIterator[RedisClient]:
     """A client as the services make it, of an empty server."""
-    redis = connect(server.url)
+    redis = client_of(server)
     await redis.flushall()
     yield redis
     await redis.aclose()

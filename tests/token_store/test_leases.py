@@ -15,6 +15,7 @@ from service_kit.errors import Refusal
 from service_kit.redis_client import Pseudonyms, RedisClient, connect
 from service_kit.session_token import Claims
 from tests.examples import KEY, claims
+from tests.redis_cluster import client_of
 
 PER_TENANT, PER_SUBJECT, PER_ADDRESS = 1_000, 7, 5
 AT_ONCE = 200
@@ -79,7 +80,7 @@ async def test_a_session_holds_both_slots_and_frees_them(redis: RedisClient) -> 
 async def test_of_200_sessions_at_once_over_two_relays_exactly_as_many_as_allowed_get_a_lease(
     server: RedisServer, redis: RedisClient, whose: Claims, ceiling: int
 ) -> None:
-    other = connect(server.url)
+    other = client_of(server)
     for _ in range(3):
         assert await rush(redis, [make_leases(redis), make_leases(other)], whose) == ceiling
         assert await redis.dbsize() == 0
@@ -87,7 +88,7 @@ async def test_of_200_sessions_at_once_over_two_relays_exactly_as_many_as_allowe
 
 
 async def test_when_both_limits_are_fought_over_neither_is_overshot(server: RedisServer, redis: RedisClient) -> None:
-    other = connect(server.url)
+    other = client_of(server)
     relays = [make_leases(redis, per_tenant=9), make_leases(other, per_tenant=9)]
     for _ in range(3):
         assert 1 <= await rush(redis, relays, claims()) <= PER_SUBJECT

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from relay import control
@@ -64,13 +65,13 @@ async def test_an_unknown_message_is_passed_over(redis: RedisClient, message: st
 
 
 async def test_what_was_ordered_while_nobody_listened_is_made_up_for(
-    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+    server: RedisServer, redis: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "AGAIN_SECONDS", 0.2)
     one, two = FakeSession(1), FakeSession(2)
     async with relay(redis, one, two) as revocations:
         # Cut off and told while away, in one step.
-        async with redis.pipeline(transaction=True) as transaction:
+        async with Redis.from_url(server.url) as direct, direct.pipeline(transaction=True) as transaction:
             transaction.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
             transaction.set("airlock:development:ended:session:sess_1", "1 revoked")
             await transaction.execute()

@@ -90,7 +90,7 @@ async def test_the_day_is_utc_s_and_the_sums_outlive_it_by_an_hour(redis: RedisC
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     assert int(await redis.hget(quotas.key(ALICE), "day") or 0) == (now - epoch).days
     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    runs_out = datetime.fromtimestamp(await redis.execute_command("PEXPIRETIME", quotas.key(ALICE)) / 1000, UTC)  # type: ignore[no-untyped-call]
+    runs_out = datetime.fromtimestamp(await redis.execute_command("PEXPIRETIME", quotas.key(ALICE)) / 1000, UTC)
     assert runs_out == midnight + timedelta(hours=1)
 
 

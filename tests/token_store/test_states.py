@@ -28,11 +28,12 @@ from local_cloud.redis_server import RedisServer
 from relay.admission import Ticket
 from relay.redemption import Redemption, Redemptions, Replay, TokenUsed
 from service_kit.errors import Refusal
-from service_kit.redis_client import RedisClient, connect
+from service_kit.redis_client import RedisClient
 from service_kit.revocation import Revocations
 from service_kit.session_token import TOKEN_ID_BYTES, TokenKeys
 from service_kit.token_record import record_key
 from tests.examples import PAGE, claims
+from tests.redis_cluster import client_of
 from token_service.token_store import TokenStore
 
 ENVIRONMENT = "development"
@@ -157,13 +158,13 @@ class Admitted:
 class TokenStates(RuleBasedStateMachine):
     """Two relays, a token service and an operator do what they like; Redis must end up where the model does."""
 
-    redis_url: str
+    server: RedisServer
     sessions = Bundle("sessions")
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.clients = [connect(self.redis_url), connect(self.redis_url)]
+        self.clients = [client_of(self.server), client_of(self.server)]
         self.relays = [Redemptions(redis, ENVIRONMENT) for redis in self.clients]
         self.minted: list[Token] = []
         self.latest: Admitted | None = None
@@ -322,7 +323,7 @@ class TokenStates(RuleBasedStateMachine):
 
 
 def run_many(server: RedisServer, *, examples: int, steps: int) -> None:
-    machine = type("TokenStatesOfOneServer", (TokenStates,), {"redis_url": server.url})
+    machine = type("TokenStatesOfOneServer", (TokenStates,), {"server": server})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
     )

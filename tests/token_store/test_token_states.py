@@ -16,6 +16,7 @@ from service_kit.revocation import Revocations
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, TokenKeys
 from service_kit.token_record import record_key
 from tests.examples import PAGE, claims
+from tests.redis_cluster import client_of
 from token_service.token_store import TokenStore
 
 ENVIRONMENT = "development"
@@ -194,7 +195,7 @@ async def test_a_redemption_knows_when_its_token_was_minted_by_redis_clock(token
 async def test_of_200_redemptions_by_two_relays_exactly_one_succeeds_twenty_times_over(
     server: RedisServer, redis: RedisClient
 ) -> None:
-    other = connect(server.url)
+    other = client_of(server)
     relays = [Redemptions(redis, ENVIRONMENT), Redemptions(other, ENVIRONMENT)]
     for _ in range(20):
         token = Token(redis, claims())

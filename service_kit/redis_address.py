@@ -1,0 +1,83 @@
+"""What ``REDIS_URL`` means in each ``REDIS_MODE``. Pure.
+
+A cluster or a set of sentinels is named by one or more of its nodes: ``rediss://user:pass@one:6379,two:6379``. For
+sentinels the query says which service they watch, and how to log in with them, where that is wanted:
+``rediss://user:pass@one:26379,two:26379/0?service=mymaster&sentinel_password=…``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio.connection import SSLConnection, parse_url
+
+RedisMode = Literal["single", "cluster", "sentinel"]
+
+_SCHEMES: Final[Mapping[RedisMode, tuple[str, ...]]] = {
+    "single": ("redis", "rediss", "unix"),
+    "cluster": ("redis", "rediss"),
+    "sentinel": ("redis", "rediss"),
+}
+_DEFAULT_PORTS: Final[Mapping[RedisMode, int]] = {"cluster": 6379, "sentinel": 26379}
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Some nodes that know the others.
+
+    Attributes:
+        hosts: where they listen.
+        has_tls: whether they, and the servers they lead to, are spoken to over TLS.
+        options: what else redis-py needs for the servers that hold the data: credentials, database, TLS files.
+        service: what the sentinels watch; empty for a cluster.
+        sentinel_options: the same as ``options`` for the sentinels.
+    """
+
+    hosts: tuple[tuple[str, int], ...]
+    has_tls: bool
+    options: Mapping[str, Any]
+    service: str
+    sentinel_options: Mapping[str, Any]
+
+
+def check_scheme(url: str, mode: RedisMode) -> str:
+    """The scheme, if it fits the mode. Raises ValueError, with nothing of the address in it."""
+    scheme = urlsplit(url).scheme
+    if scheme not in _SCHEMES[mode]:
+        *others, last = (f"{each}://" for each in _SCHEMES[mode])
+        raise ValueError(f"must start with {', '.join(others)} or {last}")
+    return scheme
+
+
+def read_nodes(url: str, mode: RedisMode) -> Nodes:
+    """Read the address of a cluster or of sentinels. Raises ValueError, with nothing of the address in it."""
+    check_scheme(url, mode)
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    found = tuple(_host_and_port(host, _DEFAULT_PORTS[mode]) for host in hosts.split(","))
+    # The rest is for redis-py to read, as it does with a single server's address.
+    rest: dict[str, Any] = dict(parse_url(urlunsplit(parts._replace(netloc=f"{login}{at}any"))))
+    has_tls = rest.pop("connection_class", None) is SSLConnection
+    del rest["host"]
+    service, *sentinel_login = (rest.pop(name, None) for name in ("service", "sentinel_username", "sentinel_password"))
+    if mode == "cluster" and rest.pop("db", 0) != 0:
+        raise ValueError("a cluster has database 0 alone")
+    if mode == "sentinel" and not service:
+        raise ValueError("must say what the sentinels watch, as in redis://one:26379,two:26379/0?service=mymaster")
+    tls_options = {name: value for name, value in rest.items() if name.startswith("ssl_")}
+    login_options = dict(zip(("username", "password"), sentinel_login, strict=True))
+    return Nodes(found, has_tls, rest, service or "", tls_options | login_options)
+
+
+def _host_and_port(text: str, default_port: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or any(mark in text for mark in "/?# "):
+        raise ValueError("must name its hosts as host:port, separated by commas")
+    return host, port or default_port

@@ -1,0 +1,69 @@
+"""Connections to one Redis: a server at a fixed address, or whichever is the primary now, as sentinels know.
+
+A pool hands out so many connections and no more; who wants another waits for it, within the question's deadline.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Sentinel
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.backoff import NoBackoff
+
+from service_kit.redis_address import Nodes
+
+DEADLINE_SECONDS: Final = 1.0
+MAX_CONNECTIONS: Final = 64
+SENTINEL_SECONDS: Final = 0.25
+"""For one sentinel to answer: a question's second must be enough for the next two, where the first is gone."""
+
+
+def no_retry() -> Retry:
+    """A command whose answer was lost may have been carried out."""
+    return Retry(NoBackoff(), 0)
+
+
+def deadlines(seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
+    """What every connection of ours is made with."""
+    return {"socket_timeout": seconds, "socket_connect_timeout": seconds, "protocol": 3}
+
+
+def pool_of_server(url: str) -> ConnectionPool:
+    """Connections to ``redis://``, ``rediss://`` or ``unix://``."""
+    return BlockingConnectionPool.from_url(
+        url, max_connections=MAX_CONNECTIONS, timeout=DEADLINE_SECONDS, retry=no_retry(), **deadlines()
+    )
+
+
+def pool_of_primary(nodes: Nodes) -> ConnectionPool:
+    """Connections to the primary; each new one asks the sentinels where that is."""
+    tls = {"ssl": True} if nodes.has_tls else {}
+    sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py's own signature
+        nodes.hosts,
+        sentinel_kwargs={**deadlines(SENTINEL_SECONDS), "retry": no_retry(), **tls, **nodes.sentinel_options},
+    )
+    return _PrimaryPool(  # type: ignore[no-untyped-call]
+        nodes.service,
+        sentinels,
+        max_connections=MAX_CONNECTIONS,
+        timeout=DEADLINE_SECONDS,
+        connection_class=SentinelManagedSSLConnection if nodes.has_tls else SentinelManagedConnection,
+        retry=no_retry(),
+        **deadlines(),
+        **nodes.options,
+    )
+
+
+class _PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
+    """redis-py's pool for sentinels refuses where all connections are in use; this one waits, like the other."""
+
+    async def aclose(self) -> None:
+        """Close the connections to the sentinels too, which belong to no one else."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()
