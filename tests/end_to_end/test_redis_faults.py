@@ -312,5 +312,5 @@ async def test_after_a_restart_renewals_rebuild_the_leases_and_limits_hold_again
     for talk in talks:
         assert await talk.ask() == 'You said: "Good day"'
         await talk.socket.close()
-    await until(lambda: not traces.leases(), 3)
+    await until(lambda: not traces.leases(), 10)
     await check_admitted_once(http, stack, await token())

@@ -71,7 +71,7 @@ class Traces:
             for session_id in self.redis.zrangebyscore(key, now, "+inf")
         }
 
-    async def session_end(self, token_id: str, seconds: float = 5, *, free_within: float = 2) -> Json:
+    async def session_end(self, token_id: str, seconds: float = 5, *, free_within: float = 5) -> Json:
         """The receipt of a token's session, once its lease is free too; fails if there are several."""
         await until(lambda: bool(self.lines("session.end", token_id=token_id)), seconds)
         session_id = self.lines("session.end", token_id=token_id)[0]["session_id"]
