@@ -86,7 +86,7 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
                         lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
                         response = await session.run()
                 except Refusal as refusal:  # no quota left, no lease, or Redis is away
-                    if not await redemption.give_back():
+                    if not await session.give_back():
                         without_token(refusal)
                     raise
                 await session.unlist()  # no renewal can list it again
@@ -165,11 +165,16 @@ class Session:
             why = await self._relay.revocations.find(self.identity)
         except RedisUnavailable as error:
             refusal = Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS)
-            if not await self._redemption.give_back():
+            if not await self.give_back():
                 without_token(refusal)
             raise refusal from error
         if why is not None:
             raise Refusal(_REVOKED_BEFORE_LIVE[why])
+
+    async def give_back(self) -> bool:
+        """Make the token redeemable again; False if it may not be: after an order, or once the session was live."""
+        was_ordered = self._over.done() and self._over.result().ending in (Ending.REVOKED, Ending.REPLAYED)
+        return not self._is_live and not was_ordered and await self._redemption.give_back()
 
     async def renewed(self) -> None:
         """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable."""
@@ -204,7 +209,7 @@ class Session:
                 max_message_bytes=self._claims.limits.max_message_bytes,
             )
         except ConnectionError:
-            await self._redemption.give_back()
+            await self.give_back()
             self._account(over_by_browser(ChannelEnd(How.VANISHED)))
             return web.Response()
         wire = self._wire = Wire(
@@ -218,7 +223,7 @@ class Session:
         browser.ended.add_done_callback(self._browser_ended)
         async with browser, contextlib.AsyncExitStack() as model_end:
             over = await self._until_over(wire, model_end)
-            given_back = self._may_go_back(over) and await self._redemption.give_back()
+            given_back = await self.give_back()
             if over.told and not given_back:
                 without_token(over.told)
             receipt = self._account(over)
@@ -227,10 +232,6 @@ class Session:
             wire.tell(_ended_event(receipt))
             await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose(), self._note_end())
         return response
-
-    def _may_go_back(self, over: Over) -> bool:
-        """Whether the token may be redeemed again: not after an order, and never once the session was live."""
-        return not self._is_live and over.ending not in (Ending.REVOKED, Ending.REPLAYED)
 
     async def _note_end(self) -> None:
         """Tell Redis that the session is over, without waiting for anybody's goodbye: it may come again at once."""
