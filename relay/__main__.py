@@ -11,6 +11,7 @@ from relay.settings import RelaySettings
 from service_kit.http_server import run
 from service_kit.log import set_up_logging
 from service_kit.settings import load_settings
+from service_kit.telemetry.life import start_telemetry
 
 
 def main() -> None:
@@ -21,8 +22,9 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", "relay", *sys.argv[1:]], os.environ | missing)  # noqa: S606
     forbid_dumps()
     settings = load_settings(RelaySettings)
-    set_up_logging("relay", settings.log_level)
-    run(lambda: serve_relay(settings))
+    telemetry = start_telemetry(settings, "relay")
+    set_up_logging("relay", settings.log_level, telemetry)
+    run(lambda: serve_relay(settings, telemetry))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -18,7 +16,7 @@ from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
-from relay.live_sessions import LiveSessions
+from relay.live_sessions import LiveSessions, look_at
 from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
 from relay.replay import ReplayAlarm
@@ -32,11 +30,15 @@ from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
 from service_kit.http_server import Listener, note_headers, serve
 from service_kit.live_entries import LiveEntries
+from service_kit.operator_listener import create_operator_app
+from service_kit.pulse import Pulse, watch_redis
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
+from service_kit.telemetry import Recorder, Telemetry
+from service_kit.telemetry.life import Farewell, replica_name
 from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
 
 USER_AGENT: Final = "realtime-airlock/0.1"
@@ -50,7 +52,7 @@ TALLY: Final = web.AppKey("tally", Tally)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
-def create_app(settings: RelaySettings) -> web.Application:
+def create_app(settings: RelaySettings, telemetry: Telemetry | None = None) -> web.Application:
     """Wire the relay; resources open at start-up and close in reverse order."""
     pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
     edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
@@ -59,7 +61,9 @@ def create_app(settings: RelaySettings) -> web.Application:
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
     app[LIVE] = live = LiveSessions(settings.max_sessions)
     redis = redis_client.connect(settings.redis_url.get_secret_value(), settings.redis_mode)
-    app[TALLY] = Tally(redis, settings.airlock_env)
+    telemetry = telemetry or Recorder()
+    watch_redis(redis, telemetry)
+    app[TALLY] = Tally(redis, settings.airlock_env, telemetry)
     app[READINESS] = Readiness(redis=redis.answers)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
@@ -70,7 +74,7 @@ def create_app(settings: RelaySettings) -> web.Application:
         )
         redemptions = Redemptions(redis, settings.airlock_env, settings.redis_wait_replicas)
         revocations = Revocations(redis, settings.airlock_env)
-        alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
+        alarm = ReplayAlarm(redemptions, revocations, telemetry, ends_session=settings.replay_ends_session)
         async with (
             _open(settings.websockets) as websockets,
             heard_orders(redis, revocations, live),
@@ -78,7 +82,9 @@ def create_app(settings: RelaySettings) -> web.Application:
         ):
             app[RELAY] = Relay(
                 websockets=websockets,
-                upstreams=Upstreams([Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams]),
+                upstreams=Upstreams(
+                    [Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams], telemetry
+                ),
                 redemptions=redemptions,
                 replay_alarm=alarm,
                 revocations=revocations,
@@ -87,13 +93,15 @@ def create_app(settings: RelaySettings) -> web.Application:
                 live=live,
                 entries=LiveEntries(redis, settings.airlock_env),
                 tally=app[TALLY],
+                telemetry=telemetry,
                 pseudonyms=pseudonyms,
                 prices=settings.airlock_profiles.price_list,
-                replica=_replica(),
+                replica=replica_name(),
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))
-            yield
+            with Pulse(telemetry, lambda: look_at(live, telemetry)).beating():
+                yield
             check.cancel()
             await asyncio.wait([check])
             await alarm.close()
@@ -105,11 +113,6 @@ def create_app(settings: RelaySettings) -> web.Application:
         app.router.add_get(path, _realtime, allow_head=False)
     app[READINESS].add_routes(app)
     return app
-
-
-def _replica() -> str:
-    """What operators call this process; Azure Container Apps names its replicas."""
-    return f"{os.environ.get('CONTAINER_APP_REPLICA_NAME') or socket.gethostname()}:{os.getpid()}"
 
 
 @contextlib.asynccontextmanager
@@ -152,12 +155,25 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
     return await run_session(request, ticket, app[RELAY], request[ADDRESS])
 
 
-async def serve_relay(settings: RelaySettings) -> None:
+async def serve_relay(settings: RelaySettings, telemetry: Recorder) -> None:
     """Serve until asked to stop, then drain."""
-    app = create_app(settings)
+    app = create_app(settings, telemetry)
+    listeners = [Listener(app, settings.host, settings.port)]
+    if settings.operator_port is not None:
+        operators = create_operator_app(
+            settings.operator_keys,
+            telemetry,
+            service="relay",
+            readiness=app[READINESS],
+            hsts=settings.airlock_env == "production",
+        )
+        listeners.append(Listener(operators, settings.operator_host, settings.operator_port, "OPERATOR_PORT"))
 
-    async def drain(at_once: asyncio.Event) -> None:
-        app[READINESS].draining = True
-        await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
+    async with Farewell(telemetry, settings.drain_seconds) as farewell:
 
-    await serve(Listener(app, settings.host, settings.port), service="relay", drain=drain)
+        async def drain(at_once: asyncio.Event) -> None:
+            farewell.drain_begins()
+            app[READINESS].draining = True
+            await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
+
+        await serve(*listeners, service="relay", drain=drain)

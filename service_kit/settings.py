@@ -14,8 +14,11 @@ from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service_kit.hashed_keys import OperatorKey, read_keys, refuse_twins
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
 from service_kit.redis_address import RedisMode, check_scheme, read_nodes
+from service_kit.telemetry.backends import TelemetryBackend, is_installed
+from service_kit.telemetry.connection_string import parse_connection_string
 from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
 
 ENV_FILE = ".env"
@@ -33,6 +36,7 @@ def split_commas(value: object) -> object:
 
 DEVELOPMENT_ORIGINS = ("http://localhost:8080", "http://127.0.0.1:8080")
 _ORIGIN_SCHEMES = ("http", "https")
+_GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 def _upper(value: object) -> object:
@@ -64,6 +68,7 @@ class ServiceSettings(BaseSettings):
     )
 
     airlock_env: Literal["development", "production"] = "development"
+    azure_client_id: Annotated[str | None, Field(pattern=_GUID)] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     redis_mode: RedisMode = "single"
@@ -81,6 +86,13 @@ class ServiceSettings(BaseSettings):
     max_sessions_per_subject: Annotated[int, Field(ge=1, le=1_000_000)] = 3
     max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
+    operator_host: str = "127.0.0.1"
+    operator_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    operator_keys: Annotated[tuple[OperatorKey, ...], NoDecode, BeforeValidator(read_keys)] = ()
+    telemetry: TelemetryBackend | None = None
+    telemetry_auth: Literal["key", "entra"] = "key"
+    telemetry_interval_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
+    applicationinsights_connection_string: SecretStr | None = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
 
     @field_validator("redis_url")
@@ -147,6 +159,33 @@ class ServiceSettings(BaseSettings):
             raise ValueError("needs TRUSTED_EDGE beside it, the networks that Front Door's requests come from")
         return front_door_id
 
+    @field_validator("operator_keys")
+    @classmethod
+    def _operators_have_keys(cls, keys: tuple[OperatorKey, ...], info: ValidationInfo) -> tuple[OperatorKey, ...]:
+        if not keys and info.data.get("operator_port") is not None:
+            raise ValueError("is required, because OPERATOR_PORT is set")
+        refuse_twins(keys)
+        return keys
+
+    @field_validator("telemetry")
+    @classmethod
+    def _backend_is_installed(cls, backend: TelemetryBackend | None) -> TelemetryBackend | None:
+        if backend is not None and not is_installed(backend):
+            raise ValueError(f"{backend} is not installed; pip install 'realtime-airlock[{backend}]'")
+        return backend
+
+    @field_validator("applicationinsights_connection_string")
+    @classmethod
+    def _telemetry_has_a_place(cls, text: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if text is None:
+            if info.data.get("telemetry") in ("opencensus", "otel"):
+                raise ValueError(f"is required, because TELEMETRY is {info.data['telemetry']}")
+            return None
+        ingestion = parse_connection_string(text.get_secret_value())
+        if in_production(info) and not ingestion.is_safe:
+            raise ValueError("must name an https address in production")
+        return text
+
     @field_validator("log_level")
     @classmethod
     def _log_level(cls, level: str, info: ValidationInfo) -> str:
@@ -165,6 +204,13 @@ class ServiceSettings(BaseSettings):
         return self.airlock_profiles.upstreams or upstreams_of_environment(
             azure_endpoint=self.azure_openai_endpoint, openai_base_url=self.openai_base_url
         )
+
+    @property
+    def telemetry_backend(self) -> TelemetryBackend:
+        """Where telemetry goes; OpenCensus, unless told otherwise, where there is a place for it."""
+        if self.telemetry is not None:
+            return self.telemetry
+        return "none" if self.applicationinsights_connection_string is None else "opencensus"
 
     @property
     def signing_keys(self) -> tuple[str, ...]:

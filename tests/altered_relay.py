@@ -34,6 +34,7 @@ import relay.session
 import relay.wire
 from relay.memory import scrubbing_environment
 from relay.settings import RelaySettings
+from service_kit.telemetry import Telemetry
 
 _create_app = relay.app.create_app
 BREAK = {"type": "input_text", "text": "break"}
@@ -66,9 +67,9 @@ def alter(module: object, name: str, value: object) -> None:
     setattr(module, name, value)
 
 
-def create_app(settings: RelaySettings) -> web.Application:
+def create_app(settings: RelaySettings, telemetry: Telemetry | None = None) -> web.Application:
     """The relay's app and the window."""
-    app = _create_app(settings)
+    app = _create_app(settings, telemetry)
     app.router.add_get("/tests/state", tell_state)
     app.router.add_get("/tests/stall", stall)
     app.router.add_get("/tests/clock", set_clock)

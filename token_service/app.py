@@ -13,11 +13,13 @@ from service_kit.edge import check_edge
 from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
 from service_kit.live_slots import LiveSlots
+from service_kit.pulse import Pulse, watch_redis
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms, connect
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
+from service_kit.telemetry import Recorder, Telemetry
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_document, add_headers, answer_errors, cors
 from token_service import openapi
 from token_service.handlers import ClientSecrets
@@ -63,17 +65,19 @@ OPERATORS: Final = web.AppKey("operators", Operators)
 IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 
 
-def create_app(settings: TokenServiceSettings) -> web.Application:
+def create_app(settings: TokenServiceSettings, telemetry: Telemetry | None = None) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
     redis = connect(settings.redis_url.get_secret_value(), settings.redis_mode)
-
-    tally = Tally(redis, settings.airlock_env)
+    telemetry = telemetry or Recorder()
+    watch_redis(redis, telemetry)
+    tally = Tally(redis, settings.airlock_env, telemetry)
     revocations = Revocations(redis, settings.airlock_env)
     pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
 
     async def resources(_app: web.Application) -> AsyncIterator[None]:
         async with tally.flushing():
-            yield
+            with Pulse(telemetry).beating():
+                yield
         await redis.aclose()
 
     in_flight = InFlight()
@@ -114,6 +118,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         reception,
         rates,
         quotas,
+        telemetry,
     )
     own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), pseudonyms)
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)

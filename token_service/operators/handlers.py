@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import msgspec
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import ValidationError
 
 from service_kit.errors import Refusal
 from service_kit.live_entries import LiveEntries, LiveEntry
-from service_kit.redis_client import Pseudonyms, RedisUnavailable
+from service_kit.operator_listener import OPERATOR
+from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Kind, Revocations, Target
 from service_kit.tally import Tally
-from service_kit.web import REQUEST_ID, Handler, read_json
-from token_service.operators.keys import OperatorKey, identify_operator
+from service_kit.web import REQUEST_ID, read_json
 from token_service.operators.requests import MAX_BLOCK_SECONDS, PSEUDONYM, SESSION_ID, TOKEN_ID, BlockRequest
 
 SHOWN_MINUTES: Final = 60
-_RETRY_SECONDS: Final = 1
-
-OPERATOR: Final = web.RequestKey("operator", OperatorKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,27 +141,6 @@ class Operators:
         if tenant:
             return Who(Target(Kind.TENANT, self.pseudonyms.of(tenant, "")), tenant)
         return None
-
-
-def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """A middleware that lets nobody but operators into ``/v1/operator/``, and says 503 when Redis does not answer."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.path.startswith("/v1/operator/"):
-            return await handler(request)
-        try:
-            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys)
-        except Refusal as refusal:
-            log = structlog.get_logger()
-            log.warning("admin.denied", code=refusal.code, request_id=request[REQUEST_ID], route=request.path)
-            raise
-        try:
-            return await handler(request)
-        except RedisUnavailable as error:
-            raise Refusal("unavailable", retry_after=_RETRY_SECONDS) from error
-
-    return middleware
 
 
 def _checked(text: str, pattern: re.Pattern[str], param: str) -> str:
