@@ -32,7 +32,8 @@ class Pulse:
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
-        """Beat, and ``look`` about once in a second, while the block runs."""
+        """Beat, and ``look`` now and about once in a second, while the block runs."""
+        self._look()
         self._wind()
         try:
             yield

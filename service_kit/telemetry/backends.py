@@ -5,6 +5,9 @@ A vendor's packages are imported where they were chosen and nowhere else: they c
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 TelemetryBackend = Literal["none", "opencensus", "otel"]
+_VARIABLES: Final = ("APPLICATIONINSIGHTS_CONNECTION_STRING", "APPINSIGHTS_INSTRUMENTATIONKEY")
 _DISTRIBUTIONS: Final = {"opencensus": "opencensus-ext-azure", "otel": "azure-monitor-opentelemetry-exporter"}
 
 
@@ -40,12 +44,23 @@ def open_backend(
     if kind == "none" or ingestion is None:
         return Recorder()
     backend: Backend
-    if kind == "opencensus":
-        from service_kit.telemetry.opencensus_backend import OpenCensusBackend
+    with _variables_hidden():
+        if kind == "opencensus":
+            from service_kit.telemetry.opencensus_backend import OpenCensusBackend
 
-        backend = OpenCensusBackend(ingestion, role, role_instance, credential)
-    else:
-        from service_kit.telemetry.otel_backend import OtelBackend
+            backend = OpenCensusBackend(ingestion, role, role_instance, credential)
+        else:
+            from service_kit.telemetry.otel_backend import OtelBackend
 
-        backend = OtelBackend(ingestion, role, role_instance, credential)
+            backend = OtelBackend(ingestion, role, role_instance, credential)
     return Exporter(backend, interval_seconds)
+
+
+@contextlib.contextmanager
+def _variables_hidden() -> Iterator[None]:
+    """The exporters read these too, even if they are told; and do not accept what the portal shows."""
+    kept = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)

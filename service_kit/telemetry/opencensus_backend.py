@@ -7,7 +7,6 @@ no distributions, so those of a timing are put into its data point by hand.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,7 +44,6 @@ _MAX_POINTS: Final = 10_000
 _MANY_REDIRECTS: Final = 1_000
 _FAILED: Final = 2
 """``UNKNOWN`` among gRPC's status codes, which OpenCensus has for its own."""
-_VARIABLES: Final = ("APPLICATIONINSIGHTS_CONNECTION_STRING", "APPINSIGHTS_INSTRUMENTATIONKEY")
 
 
 class OpenCensusBackend:
@@ -56,15 +54,15 @@ class OpenCensusBackend:
             "connection_string": ingestion.connection_string,
             "credential": credential,
             "enable_local_storage": False,
+            "storage_path": "",  # unset, it looks for a folder by writing a file
             "enable_standard_metrics": False,
             "timeout": REQUEST_SECONDS,
             "grace_period": GRACE_SECONDS,
             "max_batch_size": _MAX_POINTS,
         }
-        with _without_variables():
-            self._spans = AzureExporter(**options)
-            self._events = AzureEventHandler(**options)
-            self._metrics = MetricsExporter(**options)
+        self._spans = AzureExporter(**options)
+        self._events = AzureEventHandler(**options)
+        self._metrics = MetricsExporter(**options)
 
         def name_role(envelope: Envelope) -> None:
             envelope.tags["ai.cloud.role"] = role
@@ -153,13 +151,3 @@ def _span_data(span: SpanRecord) -> SpanData:
 
 def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-@contextlib.contextmanager
-def _without_variables() -> Iterator[None]:
-    """OpenCensus reads these too, even if it is told; and does not accept what the portal shows."""
-    kept = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)

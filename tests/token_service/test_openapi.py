@@ -44,7 +44,7 @@ def codes(operation: dict[str, Any]) -> set[tuple[int, str]]:
     return {
         (int(status), code)
         for status, answer in operation["responses"].items()
-        for part in answer["content"]["application/json"]["schema"].get("allOf", ())[1:]
+        for part in answer["content"].get("application/json", {}).get("schema", {}).get("allOf", ())[1:]
         for code in part["properties"]["error"]["properties"]["code"]["enum"]
     }
 
