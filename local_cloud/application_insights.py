@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gzip
 import html
 import json
 import re
 import signal
+import ssl
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -68,15 +70,24 @@ class ApplicationInsights:
         behaviour: how it answers from now on.
         envelopes: what was taken, oldest first; the oldest are forgotten when there are too many.
         requests: how many there were, however they were answered.
+        authorizations: the Authorization header of each, newest last; None where there was none.
         on_envelope: called with each that was taken.
     """
 
-    def __init__(self, *, port: int = 0, on_envelope: Callable[[Json], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        on_envelope: Callable[[Json], None] | None = None,
+    ) -> None:
         self.behaviour = Behaviour()
         self.envelopes: deque[Json] = deque(maxlen=MAX_ENVELOPES)
         self.requests = 0
+        self.authorizations: deque[str | None] = deque(maxlen=100)
         self.on_envelope = on_envelope
         self._port = port
+        self._tls = tls
         self._stopping = asyncio.Event()
         self._news = asyncio.Condition()
 
@@ -101,18 +112,19 @@ class ApplicationInsights:
         self._stopping.clear()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, auto_decompress=False)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Stop listening, and let go of whom it never answers."""
         self._stopping.set()
         await self._runner.cleanup()
+        await asyncio.sleep(0)  # connections that were closed are gone a step later
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"https://localhost:{self._port}" if self._tls else f"http://127.0.0.1:{self._port}"
 
     @property
     def connection_string(self) -> str:
@@ -127,6 +139,7 @@ class ApplicationInsights:
     async def _track(self, request: web.Request) -> web.StreamResponse:
         behaviour = msgspec.structs.replace(self.behaviour)
         number, self.requests = self.requests, self.requests + 1
+        self.authorizations.append(request.headers.get("Authorization"))
         if behaviour.is_black_hole:
             await self._stopping.wait()
             return web.Response(status=503)
@@ -146,7 +159,9 @@ class ApplicationInsights:
             status = (206 if len(refused) < len(envelopes) else 400) if refused else 200
         else:
             refused = set(range(len(envelopes)))
-        await asyncio.sleep(behaviour.delay_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(behaviour.delay_seconds):
+                await self._stopping.wait()
         body = {"itemsReceived": len(envelopes), "itemsAccepted": len(envelopes) - len(refused), "errors": errors}
         headers = {"Retry-After": behaviour.retry_after, "Location": behaviour.location}
         return web.json_response(body, status=status, headers={k: v for k, v in headers.items() if v is not None})

@@ -23,6 +23,8 @@ from service_kit.telemetry import Recorder, Telemetry
 
 STDOUT: Final = 1
 MAX_VALUE_CHARS: Final = 256
+_CHATTY: Final = ("httpx2", "azure", "opencensus", "opentelemetry", "urllib3")
+"""Libraries that log each request: what OpenAI's SDK asks with, and the exporters of telemetry."""
 _DROPPED: Final = "airlock_log_lines_dropped_total"
 MAX_LIBRARY_LINES: Final = 9
 """Of libraries' records in one second; asyncio, out of descriptors, writes hundreds. One more line counts the rest."""
@@ -205,4 +207,5 @@ def set_up_logging(service: str, level: str, telemetry: Telemetry | None = None)
     )
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(level=level, handlers=[_LibraryRecords(telemetry)], force=True)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # OpenAI's SDK asks with it, and it has a line per request
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
