@@ -221,7 +221,10 @@ async def test_a_redemption_whose_answer_is_lost_is_a_refusal_and_the_token_is_s
             slow, direct = connect(f"redis://127.0.0.1:{proxy.port}"), connect(server.url)
             token, same = Token(slow, claims()), Token(direct, claims())
             same.keys, same.key = token.keys, token.key
-            await token.mint()
+            another = Token(direct, claims())
+            for each in (another, token):
+                await each.mint()
+            await another.redeem()  # so that Redis knows the script
             proxy.delay_seconds = 2
             assert await token.refusal() == "unavailable"
             assert await same.record() == {"state": "redeemed", "session": "sess_other"}
