@@ -121,6 +121,8 @@ def check_counts(lines: list[Json], expected: dict[str, int]) -> None:
         assert line["request_id"].startswith("req_")
         if line["event"] in ("mint.ok", "redeem.ok", "session.start", "session.end"):
             assert (line["subject"], line["tenant"]) == (PSEUDONYM, "acme")
+        if line["event"].startswith(("mint.", "limits.", "redeem.denied", "redeem.replay")):
+            assert line["address"] == Pseudonyms(PSEUDONYM_KEY).of_address(ADDRESS)
         if line["event"].startswith("admin.") and line["event"] != "admin.denied":
             assert line["operator"] == "night-shift"
 
