@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def self_signed(folder: Path, *addresses: str) -> tuple[Path, ssl.SSLContext, ssl.SSLContext]:
-    """For a server called localhost, or one of these addresses: its certificate's file, its context, one that trusts."""
+    """For a server called localhost, or by such an address: its certificate's file, its context, one that trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

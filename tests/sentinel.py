@@ -40,7 +40,8 @@ class Sentinels:
     Attributes:
         url: the ``REDIS_URL`` for ``REDIS_MODE=sentinel``, with every sentinel in it.
         servers: those of the data, by the port at which the sentinels know them.
-        tls_ports: those of the sentinels, where they are secured.
+        ports: those of the sentinels.
+        tls_ports: the same over TLS, where they are secured.
     """
 
     def __init__(
@@ -54,11 +55,11 @@ class Sentinels:
         self._primary = self._add_server({})
         for _ in range(replicas):
             self._add_server({"replicaof": f"127.0.0.1 {self._primary}"})
-        self._ports = [free_port() for _ in range(sentinels)]
-        self.tls_ports = [free_port() for _ in self._ports if security]
+        self.ports = [free_port() for _ in range(sentinels)]
+        self.tls_ports = [free_port() for _ in self.ports if security]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._quorum = sentinels // 2 + 1
-        self.url = f"redis://{','.join(f'127.0.0.1:{port}' for port in self._ports)}/0?service={SERVICE}"
+        self.url = f"redis://{','.join(f'127.0.0.1:{port}' for port in self.ports)}/0?service={SERVICE}"
         if security:
             self.url = security.url(self.tls_ports, service=SERVICE)
 
@@ -76,7 +77,7 @@ class Sentinels:
             for server in self.servers.values():
                 started.push_async_callback(asyncio.to_thread, server.kill)
                 await asyncio.to_thread(server.start)
-            for place in range(len(self._ports)):
+            for place in range(len(self.ports)):
                 started.callback(self._end_sentinel, self._start_sentinel(place))
             await self.settled()
             self._cleanup = started.pop_all()
@@ -88,7 +89,7 @@ class Sentinels:
         await self._cleanup.aclose()
 
     def _start_sentinel(self, place: int) -> int:
-        port, folder = self._ports[place], Path(self._folder.name) / str(place)
+        port, folder = self.ports[place], Path(self._folder.name) / str(place)
         folder.mkdir(exist_ok=True)
         lines = self._security.of_sentinel(self.tls_ports[place], SERVICE) if self._security else []
         configuration = folder / "sentinel.conf"
@@ -113,7 +114,7 @@ class Sentinels:
 
     def kill_sentinel(self) -> None:
         """End one sentinel for good: the first that a client asks."""
-        self._end_sentinel(min(self._processes, key=self._ports.index))
+        self._end_sentinel(min(self._processes, key=self.ports.index))
 
     async def primary(self) -> int:
         """The port of the primary, as far as the sentinels know. Raises where they do not agree."""

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from local_cloud.redis_server import find_binary
+from local_cloud.redis_server import RedisServer, find_binary
+from relay import control
+from relay.control import heard_orders
 from relay.redemption import Redemptions
 from service_kit.errors import Refusal
 from service_kit.redis_client import ClusterClient, RedisUnavailable, Script, connect
 from service_kit.redis_pools import MAX_CONNECTIONS
+from service_kit.revocation import Revocations
 from tests.examples import claims
 from tests.redis_cluster import Cluster, ClusterNode, cluster_options
 from tests.tcp_proxy import TcpProxy
@@ -144,6 +147,31 @@ async def test_an_order_given_at_one_node_is_heard_at_the_other(cluster: Cluster
         assert (await subscription.get_message(timeout=5))["type"] == "subscribe"
         await Script(client, "return redis.call('PUBLISH', ARGV[1], ARGV[2])")(KEY, "airlock:test:orders", "end")
         assert (await subscription.get_message(timeout=5))["data"] == "end"
+
+
+async def test_a_relay_whose_node_hangs_listens_at_another(
+    cluster: Cluster, client: ClusterClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(control, "QUIET_SECONDS", 0.2)
+
+    def listeners(server: RedisServer) -> int:
+        return int(cluster.tell(server, "PUBSUB", "NUMSUB", "airlock:development:orders")[1])
+
+    async def listening(servers: list[RedisServer]) -> RedisServer:
+        async with asyncio.timeout(20):
+            while not (heard := [server for server in servers if listeners(server)]):  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.05)
+        return heard[0]
+
+    async with heard_orders(client, Revocations(client, "development"), []):
+        hanging = await listening(cluster.masters)
+        os.kill(hanging.pid, signal.SIGSTOP)
+        try:
+            await listening([server for server in cluster.masters if server is not hanging])
+        finally:
+            os.kill(hanging.pid, signal.SIGCONT)
+    await asyncio.to_thread(cluster.agreed)
 
 
 async def test_more_questions_than_connections_wait_for_their_turn(cluster: Cluster, client: ClusterClient) -> None:

@@ -1,18 +1,22 @@
-"""TLS, users and passwords of sentinels and clusters: what the address says is used, and nothing else gets in."""
+"""TLS, users and passwords, in each mode: what the address says is used, and nothing else gets in."""
 
 import asyncio
 import re
 import shutil
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from local_cloud.ports import free_port
+from local_cloud.redis_server import RedisServer
 from relay.redemption import Redemptions
 from service_kit.redis_address import RedisMode
-from service_kit.redis_client import RedisClient, connect
+from service_kit.redis_client import RedisClient, Script, connect
 from tests.examples import claims
 from tests.redis_cluster import Cluster
 from tests.secured_redis import Security
@@ -44,15 +48,22 @@ async def sentinels_url(security: Security) -> AsyncIterator[str]:
         yield sentinels.url
 
 
-@pytest.fixture(params=["cluster", "sentinel"])
+@pytest.fixture(scope="module")
+def server_url(security: Security) -> Iterator[str]:
+    port = free_port()
+    with RedisServer(binary=BINARY, options=security.of_server(port)):
+        yield security.url([port])
+
+
+@pytest.fixture(params=["single", "cluster", "sentinel"])
 def mode(request: pytest.FixtureRequest) -> RedisMode:
     mode: RedisMode = request.param
     return mode
 
 
 @pytest.fixture
-def url(mode: RedisMode, cluster_url: str, sentinels_url: str) -> str:
-    return cluster_url if mode == "cluster" else sentinels_url
+def url(mode: RedisMode, server_url: str, cluster_url: str, sentinels_url: str) -> str:
+    return {"single": server_url, "cluster": cluster_url, "sentinel": sentinels_url}[mode]
 
 
 def trusting_nobody(url: str) -> str:
@@ -109,3 +120,22 @@ async def test_a_certificate_that_nobody_vouches_for_is_no_answer(url: str, mode
 async def test_without_tls_there_is_no_answer(url: str, mode: RedisMode) -> None:
     async with client_of(trusting_nobody(url).replace("rediss://", "redis://"), mode) as client:
         assert not await client.answers()
+
+
+async def test_many_connections_at_once_read_the_trusted_certificates_once(
+    url: str, mode: RedisMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading them takes longer than a connection, and nothing else happens meanwhile."""
+    read = 0
+    make = ssl.create_default_context
+
+    def counted(*args: Any, **options: Any) -> ssl.SSLContext:
+        nonlocal read
+        read += 1
+        return make(*args, **options)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    async with client_of(url, mode) as client:
+        script = Script(client, "return redis.call('INCR', KEYS[1])")
+        await asyncio.gather(*(script(f"airlock:test:{number % 8}") for number in range(40)))
+    assert read == (2 if mode == "sentinel" else 1)  # for the servers, and for the sentinels
