@@ -81,7 +81,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         middlewares=[
             note_headers,
             in_flight.count,
-            answer_errors,
+            answer_errors(tally.refused),
             check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms),
             cors("/v1/", settings.allowed_origins, "GET, POST"),
         ],
