@@ -126,6 +126,7 @@ class Session:
         self._wire: Wire | None = None
         self._provider: str | None = None  # who has the session; nobody until a model greets
         self._is_live = False
+        self._was_ordered = False
         self._live_since = 0.0
         self._ends_at = 0.0  # known once it is live
         self._subject = relay.pseudonyms.of(claims.tenant, claims.subject)
@@ -160,9 +161,18 @@ class Session:
             raise Refusal(_REVOKED_BEFORE_LIVE[why])
 
     async def give_back(self) -> bool:
-        """Make the token redeemable again; False if it may not be: after an order, or once the session was live."""
-        was_ordered = self._over.done() and self._over.result().ending in (Ending.REVOKED, Ending.REPLAYED)
-        return not self._is_live and not was_ordered and await self._redemption.give_back()
+        """Make the token redeemable again; False if it may not be: after an order, or once the session was live.
+
+        Whatever else ended it first. Markers are looked for once more, as an order may be on its way: one for a session
+        would not meet the next one that this token opens.
+        """
+        if self._is_live:
+            return False
+        try:
+            await self._obey_markers()
+        except RedisUnavailable:
+            return False
+        return not self._was_ordered and await self._redemption.give_back()
 
     async def renewed(self) -> None:
         """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable."""
@@ -318,6 +328,7 @@ class Session:
 
     def revoke(self, why: Why) -> None:
         """End the session because somebody outside wants it so."""
+        self._was_ordered = True
         ending, code = _ENDING[why]
         self.end(ending, Refusal(code))
 
