@@ -30,6 +30,7 @@ from relay.replay import ReplayAlarm
 from relay.spending import Spending, usage_of
 from relay.upstreams import Upstreams
 from relay.wire import Wire
+from service_kit.edge import ADDRESS_PSEUDONYM
 from service_kit.errors import Ending, Refusal
 from service_kit.live_entries import LiveEntries, LiveEntry
 from service_kit.log import where
@@ -92,7 +93,9 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
                 await session.unlist()  # no renewal can list it again
             return response
     except Refusal as refusal:
-        log = structlog.get_logger().bind(request_id=request[REQUEST_ID], token_id=ticket.keys.token_id)
+        log = structlog.get_logger().bind(
+            request_id=request[REQUEST_ID], token_id=ticket.keys.token_id, address=request[ADDRESS_PSEUDONYM]
+        )
         log.info("redeem.denied", code=refusal.code)
         relay.tally.count(f"refused:{refusal.code}")
         if isinstance(refusal, TokenUsed):
