@@ -80,6 +80,11 @@ def refusal_response(refusal: Refusal, request_id: str) -> web.Response:
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, and turn whatever goes wrong into one row of the error table."""
     request[REQUEST_ID] = request_id = new_request_id()
+    if not _ends_clearly(request):
+        message = "Send the body with its length, or in chunks without more."
+        response = refusal_response(Refusal("invalid_request", message=message), request_id)
+        response.force_close()  # what follows may be the body's rest, or a request that somebody smuggles
+        return response
     try:
         return await handler(request)
     except Refusal as refusal:
@@ -94,6 +99,12 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             "internal_error", request_id=request_id, error=type(error).__name__, at=where(error)
         )
         return refusal_response(Refusal("internal_error"), request_id)
+
+
+def _ends_clearly(request: web.Request) -> bool:
+    """Whether everybody on the way agrees where the body ends (RFC 9112 §6.1); aiohttp reads more than is agreed on."""
+    transfer = [coding.strip().lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, [])]
+    return not transfer or (transfer == ["chunked"] and request.version >= HttpVersion11)
 
 
 def refuse_expectation(request: web.BaseRequest) -> web.Response:
@@ -158,8 +169,6 @@ async def read_json(request: web.Request) -> object:
     """
     if hdrs.CONTENT_ENCODING in request.headers:
         raise Refusal("unsupported_media_type")
-    if not _ends_clearly(request):
-        raise Refusal("invalid_request", message="Send the body with its length, or in chunks without more.")
     if request.can_read_body and request.content_type != "application/json":
         raise Refusal("unsupported_media_type")
     try:
@@ -175,12 +184,6 @@ async def read_json(request: web.Request) -> object:
         return strict_json.decode(body)
     except strict_json.InvalidJson as error:
         raise Refusal("invalid_request", message="The body is not valid JSON. Send one JSON object.") from error
-
-
-def _ends_clearly(request: web.Request) -> bool:
-    """Whether everybody on the way agrees where the body ends (RFC 9112 §6.1); aiohttp reads more than is agreed on."""
-    transfer = [coding.strip().lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, [])]
-    return not transfer or (transfer == ["chunked"] and request.version >= HttpVersion11)
 
 
 def add_document(app: web.Application, path: str, document: object) -> None:
