@@ -13,6 +13,8 @@ RUN_INSTALLED := .venv/run.installed
 DEV_INSTALLED := .venv/dev.installed
 # npm writes this file when it has installed what package-lock.json names.
 NODE_INSTALLED := node_modules/.package-lock.json
+# One worker for each core; a module stays together, since it shares its services.
+PYTEST := $(PYTHON) -m pytest -n auto --dist loadfile
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 help: ## list the verbs
@@ -24,10 +26,10 @@ run: $(RUN_INSTALLED) ## run all of it on this machine and print the page's addr
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
 test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run everything but the soak
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
 check: static ## lint, types, page tests and the fast tests
-	$(PYTHON) -m pytest -m "not (end_to_end or browser or soak)"
+	$(PYTEST) -m "not (end_to_end or browser or soak)"
 
 soak: $(DEV_INSTALLED) ## run the tests that take minutes
 	$(PYTHON) -m pytest -m soak

@@ -132,6 +132,7 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
     settings = app[SETTINGS]
     try:
         ticket = admit(
+            request.version,
             request.headers,
             request.query,
             allowed_origins=settings.allowed_origins,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from service_kit import strict_json
 from service_kit.errors import Refusal
@@ -169,6 +169,8 @@ async def read_json(request: web.Request) -> object:
     """
     if hdrs.CONTENT_ENCODING in request.headers:
         raise Refusal("unsupported_media_type")
+    if not _ends_clearly(request):
+        raise Refusal("invalid_request", message="Send the body with its length, or in chunks without more.")
     if request.can_read_body and request.content_type != "application/json":
         raise Refusal("unsupported_media_type")
     try:
@@ -184,6 +186,12 @@ async def read_json(request: web.Request) -> object:
         return strict_json.decode(body)
     except strict_json.InvalidJson as error:
         raise Refusal("invalid_request", message="The body is not valid JSON. Send one JSON object.") from error
+
+
+def _ends_clearly(request: web.Request) -> bool:
+    """Whether everybody on the way agrees where the body ends (RFC 9112 §6.1); aiohttp reads more than is agreed on."""
+    transfer = [coding.strip().lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, [])]
+    return not transfer or (transfer == ["chunked"] and request.version >= HttpVersion11)
 
 
 def add_document(app: web.Application, path: str, document: object) -> None:

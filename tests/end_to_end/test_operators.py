@@ -125,6 +125,9 @@ async def test_the_counts_of_all_processes_come_together(
         (["sessions"], {"key": ""}, "OPERATOR_KEY"),
         (["end"], {}, "Name a subject or a tenant"),
         (["block", "--tenant", "acme", "--seconds", "0"], {}, "invalid_request"),
+        (["end", "--tenant", "acme", "--subject", ""], {}, "subject: name one"),
+        (["end", "--tenant", "acme", "--session", ""], {}, "not both"),
+        (["end", "--session", ""], {}, "not_found"),
         (["sessions"], {"url": f"http://127.0.0.1:{free_port()}"}, "no answer"),
     ],
 )

@@ -206,6 +206,22 @@ async def test_a_body_without_length_is_measured_too(http: aiohttp.ClientSession
         assert response.status == 413
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    "transfer", ["chunked", "gzip, chunked", "identity, chunked", "chunked\r\nTransfer-Encoding: x"]
+)
+async def test_a_body_whose_end_is_not_agreed_on_is_not_read(port: int, version: str, transfer: str) -> None:
+    head = (
+        f"POST /v1/echo HTTP/{version}\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Transfer-Encoding: {transfer}\r\n\r\n"
+    )
+    answer = await talk(port, head.encode() + b"2\r\n{}\r\n0\r\n\r\n")
+    if (version, transfer) == ("1.1", "chunked"):
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    else:
+        assert code_of(answer) == "invalid_request"
+
+
 async def test_a_gzip_bomb_is_refused_unopened(port: int) -> None:
     bomb = gzip.compress(bytes(256 * 1024 * 1024), 9)
     head = (

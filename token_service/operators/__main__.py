@@ -77,7 +77,10 @@ def _sessions(options: argparse.Namespace) -> str:
 
 
 def _end(options: argparse.Namespace) -> str:
-    path = f"sessions/{quote(options.session, safe='')}" if options.session else f"sessions{_query(options)}"
+    query = _query(options)
+    if options.session is not None and query:
+        _fail("name a session, or a subject or tenant, not both")
+    path = f"sessions{query}" if options.session is None else f"sessions/{quote(options.session, safe='')}"
     ended = _ask(options, "DELETE", path)["ended"]
     return "\n".join(["ordered; live until now:", *(ended or ["none that was known"])])
 
@@ -109,7 +112,7 @@ def _new_key(options: argparse.Namespace) -> str:
 
 
 def _query(options: argparse.Namespace) -> str:
-    given = {name: getattr(options, name) for name in ("subject", "tenant") if getattr(options, name)}
+    given = {name: getattr(options, name) for name in ("subject", "tenant") if getattr(options, name) is not None}
     return f"?{urlencode(given)}" if given else ""
 
 
