@@ -70,6 +70,7 @@ def create_app(settings: RelaySettings) -> web.Application:
         )
         redemptions = Redemptions(redis, settings.airlock_env, settings.redis_wait_replicas)
         revocations = Revocations(redis, settings.airlock_env)
+        leases = Leases(redis, settings.airlock_env, pseudonyms, ceilings)
         alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
         async with (
             _open(settings.websockets) as websockets,
@@ -84,7 +85,7 @@ def create_app(settings: RelaySettings) -> web.Application:
                 redemptions=redemptions,
                 replay_alarm=alarm,
                 revocations=revocations,
-                leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
+                leases=leases,
                 quotas=Quotas(redis, settings.airlock_env),
                 live=live,
                 entries=LiveEntries(redis, settings.airlock_env),
@@ -99,6 +100,7 @@ def create_app(settings: RelaySettings) -> web.Application:
             check.cancel()
             await asyncio.wait([check])
             await alarm.close()
+            await leases.close()
         await redis.aclose()
 
     app.cleanup_ctx.append(resources)

@@ -100,7 +100,9 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web
     except Refusal as refusal:
         token_id = ticket.keys.token_id
         if isinstance(refusal, TokenUsed):
-            log = structlog.get_logger().bind(request_id=request[REQUEST_ID], token_id=token_id)
+            log = structlog.get_logger().bind(
+                request_id=request[REQUEST_ID], token_id=token_id, address=request[ADDRESS_PSEUDONYM]
+            )
             relay.replay_alarm.consider(refusal.replay, token_id, log)
         return await relay.refusals.answer(
             request, refusal, by_close=ticket.by_subprotocol, subprotocol=ticket.subprotocol, token_id=token_id
