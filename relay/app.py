@@ -8,25 +8,26 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-import structlog
 from aiohttp import web
 
 from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
 from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
+from relay.connect_rates import ConnectRates, TooManyConnects
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions, look_at
 from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
+from relay.refusals import Refusals
 from relay.replay import ReplayAlarm
-from relay.session import Relay, refuse_by_close, run_session
+from relay.session import Relay, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
 from relay.upstreams import Upstreams
 from service_kit import redis_client
-from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
+from service_kit.edge import ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
 from service_kit.http_server import Listener, note_headers, serve
 from service_kit.live_entries import LiveEntries
@@ -39,7 +40,7 @@ from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
 from service_kit.telemetry import Recorder, Telemetry
 from service_kit.telemetry.life import Farewell, replica_name
-from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
+from service_kit.web import Readiness, add_headers, answer_errors
 
 USER_AGENT: Final = "realtime-airlock/0.1"
 PATHS: Final = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
@@ -56,14 +57,15 @@ def create_app(settings: RelaySettings, telemetry: Telemetry | None = None) -> w
     """Wire the relay; resources open at start-up and close in reverse order."""
     pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
     edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
-    app = web.Application(middlewares=[note_headers, answer_errors, edge])
-    app[SETTINGS] = settings
-    app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
-    app[LIVE] = live = LiveSessions(settings.max_sessions)
     redis = redis_client.connect(settings.redis_url.get_secret_value(), settings.redis_mode)
     telemetry = telemetry or Recorder()
     watch_redis(redis, telemetry)
-    app[TALLY] = Tally(redis, settings.airlock_env, telemetry)
+    tally = Tally(redis, settings.airlock_env, telemetry)
+    app = web.Application(middlewares=[note_headers, answer_errors(tally.refused), edge])
+    app[SETTINGS] = settings
+    app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
+    app[LIVE] = live = LiveSessions(settings.max_sessions)
+    app[TALLY] = tally
     app[READINESS] = Readiness(redis=redis.answers)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
@@ -74,25 +76,28 @@ def create_app(settings: RelaySettings, telemetry: Telemetry | None = None) -> w
         )
         redemptions = Redemptions(redis, settings.airlock_env, settings.redis_wait_replicas)
         revocations = Revocations(redis, settings.airlock_env)
+        leases = Leases(redis, settings.airlock_env, pseudonyms, ceilings)
         alarm = ReplayAlarm(redemptions, revocations, telemetry, ends_session=settings.replay_ends_session)
         async with (
             _open(settings.websockets) as websockets,
             heard_orders(redis, revocations, live),
-            app[TALLY].flushing(),
+            tally.flushing(),
         ):
             app[RELAY] = Relay(
                 websockets=websockets,
+                connects=ConnectRates(settings.connects_per_minute_per_address),
+                refusals=Refusals(websockets, live, tally),
                 upstreams=Upstreams(
                     [Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams], telemetry
                 ),
                 redemptions=redemptions,
                 replay_alarm=alarm,
                 revocations=revocations,
-                leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
+                leases=leases,
                 quotas=Quotas(redis, settings.airlock_env),
                 live=live,
                 entries=LiveEntries(redis, settings.airlock_env),
-                tally=app[TALLY],
+                tally=tally,
                 telemetry=telemetry,
                 pseudonyms=pseudonyms,
                 prices=settings.airlock_profiles.price_list,
@@ -105,6 +110,7 @@ def create_app(settings: RelaySettings, telemetry: Telemetry | None = None) -> w
             check.cancel()
             await asyncio.wait([check])
             await alarm.close()
+            await leases.close()
         await redis.aclose()
 
     app.cleanup_ctx.append(resources)
@@ -127,10 +133,11 @@ async def _open(library: WebSocketLibrary) -> AsyncIterator[WebSockets]:
 
 async def _realtime(request: web.Request) -> web.StreamResponse:
     """``GET /v1/realtime``: admit, then run the session. Raises Refusal."""
-    app = request.app
+    app, relay = request.app, request.app[RELAY]
     settings = app[SETTINGS]
     try:
         ticket = admit(
+            request.version,
             request.headers,
             request.query,
             allowed_origins=settings.allowed_origins,
@@ -138,21 +145,14 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             now=time.time(),
         )
     except Refusal as refusal:
-        structlog.get_logger().info(
-            "redeem.denied",
-            code=refusal.code,
-            param=refusal.param,
-            request_id=request[REQUEST_ID],
-            address=request[ADDRESS_PSEUDONYM],
-        )
-        app[TALLY].count(f"refused:{refusal.code}")
-        if not (isinstance(refusal, Expired) and refusal.by_subprotocol):
-            raise
-        with app[LIVE].goodbye() as may_tell:
-            if not may_tell:
-                raise
-            return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL, app[RELAY].websockets)
-    return await run_session(request, ticket, app[RELAY], request[ADDRESS])
+        by_close = isinstance(refusal, Expired) and refusal.by_subprotocol
+        told = refusal
+        try:
+            relay.connects.count_refused(request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
+        except TooManyConnects as too_many:
+            told = too_many
+        return await relay.refusals.answer(request, told, by_close=by_close, subprotocol=REALTIME_SUBPROTOCOL)
+    return await run_session(request, ticket, relay)
 
 
 async def serve_relay(settings: RelaySettings, telemetry: Recorder) -> None:
@@ -163,6 +163,7 @@ async def serve_relay(settings: RelaySettings, telemetry: Recorder) -> None:
         operators = create_operator_app(
             settings.operator_keys,
             telemetry,
+            app[TALLY].refused,
             service="relay",
             readiness=app[READINESS],
             hsts=settings.airlock_env == "production",

@@ -23,6 +23,7 @@ from service_kit.web import MAX_BODY_BYTES, REQUEST_ID, Handler, Readiness, add_
 METRICS_PATH: Final = "/metrics"
 _API: Final = "/v1/operator/"
 _RETRY_SECONDS: Final = 1
+_LOOKS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 
 OPERATOR: Final = web.RequestKey("operator", OperatorKey)
@@ -46,23 +47,42 @@ def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web
         try:
             request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys)
         except Refusal as refusal:
-            log = structlog.get_logger()
-            log.warning("admin.denied", code=refusal.code, request_id=request[REQUEST_ID], route=request.path)
+            _note(request, "admin.denied", code=refusal.code)
             raise
         try:
             return await handler(request)
         except RedisUnavailable as error:
+            if request.method not in _LOOKS:  # it may have been carried out all the same
+                _note(request, "admin.failed", code="unavailable", operator=request[OPERATOR].name)
             raise Refusal("unavailable", retry_after=_RETRY_SECONDS) from error
 
     return middleware
 
 
+def _note(request: web.Request, event: str, **fields: object) -> None:
+    """A line about a request that is no act: what was asked for, in our words, since anybody can ask for anything."""
+    resource = request.match_info.route.resource
+    structlog.get_logger().warning(
+        event,
+        request_id=request[REQUEST_ID],
+        method=request.method,
+        route=resource.canonical if resource else None,
+        **fields,
+    )
+
+
 def create_operator_app(
-    keys: tuple[OperatorKey, ...], telemetry: Recorder, *, service: str, readiness: Readiness, hsts: bool
+    keys: tuple[OperatorKey, ...],
+    telemetry: Recorder,
+    count_refusal: Callable[[str], None],
+    *,
+    service: str,
+    readiness: Readiness,
+    hsts: bool,
 ) -> web.Application:
     """The application with what is the same on each: health, and ``/metrics``."""
     app = web.Application(
-        middlewares=[note_headers, answer_errors, operators_only(keys)], client_max_size=MAX_BODY_BYTES
+        middlewares=[note_headers, answer_errors(count_refusal), operators_only(keys)], client_max_size=MAX_BODY_BYTES
     )
     app.on_response_prepare.append(add_headers(hsts=hsts))
     readiness.add_routes(app)

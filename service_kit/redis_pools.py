@@ -5,6 +5,7 @@ A pool hands out so many connections and no more; who wants another waits for it
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Sentinel
@@ -17,6 +18,7 @@ from redis.asyncio.sentinel import (
 from redis.backoff import NoBackoff
 
 from service_kit.redis_address import Nodes
+from service_kit.redis_tls import share_context
 
 DEADLINE_SECONDS: Final = 1.0
 MAX_CONNECTIONS: Final = 64
@@ -36,9 +38,11 @@ def deadlines(seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
 
 def pool_of_server(url: str) -> ConnectionPool:
     """Connections to ``redis://``, ``rediss://`` or ``unix://``."""
-    return BlockingConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(
         url, max_connections=MAX_CONNECTIONS, timeout=DEADLINE_SECONDS, retry=no_retry(), **deadlines()
     )
+    share_context(pool)
+    return pool
 
 
 def pool_of_primary(nodes: Nodes) -> ConnectionPool:
@@ -48,7 +52,9 @@ def pool_of_primary(nodes: Nodes) -> ConnectionPool:
         nodes.hosts,
         sentinel_kwargs={**deadlines(SENTINEL_SECONDS), "retry": no_retry(), **tls, **nodes.sentinel_options},
     )
-    return _PrimaryPool(  # type: ignore[no-untyped-call]
+    for sentinel in sentinels.sentinels:
+        share_context(sentinel.connection_pool)
+    pool = _PrimaryPool(  # type: ignore[no-untyped-call]
         nodes.service,
         sentinels,
         max_connections=MAX_CONNECTIONS,
@@ -58,12 +64,35 @@ def pool_of_primary(nodes: Nodes) -> ConnectionPool:
         **deadlines(),
         **nodes.options,
     )
+    share_context(pool)
+    return pool
 
 
 class _PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
-    """redis-py's pool for sentinels refuses where all connections are in use; this one waits, like the other."""
+    """redis-py's pool for sentinels refuses where all connections are in use; this one waits, like the other.
+
+    And where many connections are to be made at once, the sentinels are asked once for all of them: each question is a
+    connection of its own, and they have a quarter of a second.
+    """
+
+    _looking: asyncio.Task[tuple[str, int]] | None = None
+
+    async def get_master_address(self) -> tuple[str, int]:
+        """Where the primary is, by what the sentinels say from now on or said to somebody who asked a moment ago."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(super().get_master_address(), name="who is the primary")  # type: ignore[no-untyped-call]
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    def _looked(self, looking: asyncio.Task[tuple[str, int]]) -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.exception()  # those that still wait have it; else nobody wants it
 
     async def aclose(self) -> None:
         """Close the connections to the sentinels too, which belong to no one else."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         await super().aclose()
         await self.sentinel_manager.aclose()

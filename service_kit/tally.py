@@ -55,6 +55,10 @@ class Tally:
             metric, dimension = _METRICS[what]
             self._telemetry.count(metric, number, **({dimension: which} if dimension else {}))
 
+    def refused(self, code: str) -> None:
+        """Count a refusal that somebody was told, by its public code."""
+        self.count(f"refused:{code}")
+
     def spend(self, usd: float | None) -> None:
         """Add to the money spent; None, where there is no price, adds nothing."""
         if usd:

@@ -2,6 +2,7 @@
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -11,14 +12,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext, ssl.SSLContext]:
-    """For a server called localhost: the file of its certificate, what it serves with, and what trusts it."""
+def self_signed(folder: Path, *addresses: str) -> tuple[Path, ssl.SSLContext, ssl.SSLContext]:
+    """For a server called localhost, or by such an address: its certificate's file, its context, one that trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(hours=1), now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), *(x509.IPAddress(ip_address(address)) for address in addresses)]
+            ),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     path = folder / "both.pem"

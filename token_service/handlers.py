@@ -97,14 +97,12 @@ class ClientSecrets:
         except TooFast as refusal:
             _refused(span, refusal, caller)
             audit.warning("mint.limited", code=refusal.code, reason=refusal.scope)
-            self.tally.count(f"refused:{refusal.code}")
             raise
         except Refusal as refusal:
             _refused(span, refusal, caller)
             cause = refusal.__cause__
             reason = cause.reason if isinstance(cause, InvalidIdentity) else None
             audit.warning("mint.denied", code=refusal.code, param=refusal.param, reason=reason)
-            self.tally.count(f"refused:{refusal.code}")
             raise
         self.tally.count("minted")
         span.status = 200

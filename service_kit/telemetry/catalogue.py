@@ -176,6 +176,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event("admin.block", "an operator blocked somebody"),
         Event("admin.unblock", "an operator lifted a block"),
         Event("admin.denied", "an operator's key that is not known"),
+        Event("admin.failed", "an operator's order that Redis may not have heard"),
         Event("drain.start", "the process was asked to stop"),
     )
 }

@@ -23,7 +23,9 @@ def create_operator_app(
     operators: Operators, keys: tuple[OperatorKey, ...], telemetry: Recorder, readiness: Readiness, *, hsts: bool
 ) -> web.Application:
     """The application; the resources behind it belong to the public one."""
-    app = create_listener_app(keys, telemetry, service="token_service", readiness=readiness, hsts=hsts)
+    app = create_listener_app(
+        keys, telemetry, operators.tally.refused, service="token_service", readiness=readiness, hsts=hsts
+    )
     operators.add_routes(app)
     add_document(app, PATH, operator_document())
     add_page(

@@ -133,7 +133,7 @@ class Operators:
         unknown = set(request.query) - {"subject", "tenant"}
         if unknown:
             raise Refusal("unsupported_parameter", param=sorted(unknown)[0])
-        subject, tenant = request.query.get("subject"), request.query.get("tenant")
+        subject, tenant = _said_once(request, "subject"), _said_once(request, "tenant")
         if subject and tenant:
             return Who(Target(Kind.SUBJECT, self.pseudonyms.of(tenant, subject)), "subject")
         if subject:
@@ -141,6 +141,14 @@ class Operators:
         if tenant:
             return Who(Target(Kind.TENANT, self.pseudonyms.of(tenant, "")), tenant)
         return None
+
+
+def _said_once(request: web.Request, name: str) -> str | None:
+    """A value of the query. Raises Refusal for an empty one: left out, it would widen what the order is for."""
+    values = request.query.getall(name, [])
+    if len(values) > 1 or "" in values:
+        raise Refusal("invalid_request", param=name, message=f"{name}: name one, or leave it out.")
+    return values[0] if values else None
 
 
 def _checked(text: str, pattern: re.Pattern[str], param: str) -> str:
