@@ -142,7 +142,7 @@ class ApplicationInsights:
         self.authorizations.append(request.headers.get("Authorization"))
         if behaviour.is_black_hole:
             await self._stopping.wait()
-            return web.Response(status=503)
+            return web.json_response({}, status=503)
         try:
             envelopes = _read(await request.read(), is_gzip=request.headers.get("Content-Encoding") == "gzip")
         except ValueError:
