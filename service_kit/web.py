@@ -86,7 +86,10 @@ def answer_errors(count: Callable[[str], None]) -> Callable[..., Awaitable[web.S
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[REQUEST_ID] = request_id = new_request_id()
         headers: dict[str, str] = {}
+        ends_clearly = _ends_clearly(request)
         try:
+            if not ends_clearly:
+                raise Refusal("invalid_request", message="Send the body with its length, or in chunks without more.")
             return await handler(request)
         except Refusal as error:
             refusal = error
@@ -102,9 +105,17 @@ def answer_errors(count: Callable[[str], None]) -> Callable[..., Awaitable[web.S
         count(refusal.code)
         response = refusal_response(refusal, request_id)
         response.headers.update(headers)
+        if not ends_clearly:
+            response.force_close()  # what follows may be the body's rest, or a request that somebody smuggles
         return response
 
     return middleware
+
+
+def _ends_clearly(request: web.Request) -> bool:
+    """Whether everybody on the way agrees where the body ends (RFC 9112 §6.1); aiohttp reads more than is agreed on."""
+    transfer = [coding.strip().lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, [])]
+    return not transfer or (transfer == ["chunked"] and request.version >= HttpVersion11)
 
 
 def refuse_expectation(request: web.BaseRequest) -> web.Response:
@@ -169,8 +180,6 @@ async def read_json(request: web.Request) -> object:
     """
     if hdrs.CONTENT_ENCODING in request.headers:
         raise Refusal("unsupported_media_type")
-    if not _ends_clearly(request):
-        raise Refusal("invalid_request", message="Send the body with its length, or in chunks without more.")
     if request.can_read_body and request.content_type != "application/json":
         raise Refusal("unsupported_media_type")
     try:
@@ -186,12 +195,6 @@ async def read_json(request: web.Request) -> object:
         return strict_json.decode(body)
     except strict_json.InvalidJson as error:
         raise Refusal("invalid_request", message="The body is not valid JSON. Send one JSON object.") from error
-
-
-def _ends_clearly(request: web.Request) -> bool:
-    """Whether everybody on the way agrees where the body ends (RFC 9112 §6.1); aiohttp reads more than is agreed on."""
-    transfer = [coding.strip().lower() for coding in request.headers.getall(hdrs.TRANSFER_ENCODING, [])]
-    return not transfer or (transfer == ["chunked"] and request.version >= HttpVersion11)
 
 
 def add_document(app: web.Application, path: str, document: object) -> None:
