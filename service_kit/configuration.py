@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -43,6 +44,8 @@ def load(settings_class: type[SettingsT], secrets_class: type[SecretsT]) -> tupl
     if problems:
         fail(problems)
     assert settings is not None  # noqa: S101 - else there were problems
+    if settings.airlock_env == "production":
+        print("Production mode. Checked:", *settings.check_list(), sep="\n  - ", file=sys.stderr)  # noqa: T201
     if secrets is not None:
         return settings, Secrets(secrets)
     return settings, _of_the_vault(secrets_class, settings)

@@ -149,6 +149,22 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must not be DEBUG in production")
         return level
 
+    def check_list(self) -> list[str]:
+        """What production demands, and how it stands here: lines for people, without addresses, names or secrets."""
+        identity = "the user-assigned identity" if self.azure_client_id else "the system-assigned identity"
+        edge = "Front Door's id is demanded of every request" if self.azure_front_door_id else "no Front Door"
+        authorities = "the machine's" if self.extra_ca_file is None else "the machine's, and those of EXTRA_CA_FILE"
+        return [
+            f"secrets: from Key Vault over https, as {identity}; none is in the environment or {ENV_FILE}",
+            "signing and pseudonym keys: long, and not an example's; looked at whenever they are read",
+            "Redis: TLS or a unix socket; looked at whenever its address is read",
+            f"upstreams: {len(self.upstreams)}, over TLS",
+            f"origins: {len(self.allowed_origins)}, exact, https",
+            f"trusted authorities: {authorities}",
+            f"edge: {edge}; {len(self.trusted_edge)} networks are believed about a client's address",
+            f"log level: {self.log_level}",
+        ]
+
     @field_validator("*")  # the last one: what it sees is valid
     @classmethod
     def _note(cls, value: object, info: ValidationInfo) -> object:

@@ -128,6 +128,16 @@ class TokenServiceSettings(ServiceSettings):
             raise ValueError(f"there is no index.html in {folder}")
         return serve_page
 
+    def check_list(self) -> list[str]:
+        """See :class:`ServiceSettings`."""
+        operators = "on a listener of their own" if self.operator_port is not None else "off"
+        return [
+            *super().check_list(),
+            f"callers: {', '.join(self.callers)}" + ("; issuer over https" if self.identity_rules else ""),
+            "relay address: wss",
+            f"operators: {operators}",
+        ]
+
     @property
     def identity_rules(self) -> IdentityRules | None:
         """What a token of the issuer must say; None where OIDC callers are not enabled."""

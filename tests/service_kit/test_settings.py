@@ -49,6 +49,29 @@ def test_production_starts_with_good_values(bare_environment: pytest.MonkeyPatch
     assert not secrets.are_there
 
 
+def test_production_prints_its_check_list_and_no_value(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(bare_environment, **VAULT)
+    assert capsys.readouterr().err == ""
+    given = {"AZURE_CLIENT_ID": "11111111-2222-4333-8444-555555555555", "AZURE_FRONT_DOOR_ID": "5b9b1b1e"}
+    load(bare_environment, AIRLOCK_ENV="production", TRUSTED_EDGE="10.7.0.0/16", **VAULT, **given)
+    head, *items = capsys.readouterr().err.splitlines()
+    assert head == "Production mode. Checked:"
+    assert [item.removeprefix("  - ").split(":")[0] for item in items] == [
+        "secrets",
+        "signing and pseudonym keys",
+        "Redis",
+        "upstreams",
+        "origins",
+        "trusted authorities",
+        "edge",
+        "log level",
+    ]
+    for value in (*given.values(), *filter(None, VAULT.values()), "10.7", "voice.example.com"):
+        assert value not in "".join(items)
+
+
 def test_without_a_vault_the_environment_has_the_secrets(bare_environment: pytest.MonkeyPatch) -> None:
     _, secrets = load_all(bare_environment)
     assert secrets.current.signing_keys == (KEY, OTHER_KEY)

@@ -20,8 +20,8 @@ from service_kit.key_vault import open_vault
 from service_kit.log import ALLOWED_KEYS
 from service_kit.vault_secrets import MAX_AGE_SECONDS, REREAD_SECONDS, VaultSecrets
 from tests.azure import Azure, azure_with, secret_values
-from tests.examples import KEY, OTHER_KEY, profiles
 from tests.end_to_end.traces import until
+from tests.examples import KEY, OTHER_KEY, profiles
 from token_service.secrets import TokenServiceSecrets
 
 SETTINGS: dict[str, Any] = {
@@ -239,13 +239,13 @@ async def test_without_the_vault_the_last_values_are_good_for_a_day(azure: Azure
             await until(lambda: any(line["event"] == "vault.stale" for line in lines))
             before = secrets.current
             clock.now += MAX_AGE_SECONDS - 1
-            assert secrets.may_be_used
+            assert await secrets.are_good()
             lines.clear()
             await until(lambda: any(line["event"] == "vault.stale" for line in lines))
             assert {line["log_level"] for line in lines} == {"error"}
             assert lines[-1]["seconds"] == MAX_AGE_SECONDS - 1
             clock.now += 1
-            assert not secrets.may_be_used
+            assert not await secrets.are_good()
             assert secrets.current is before  # for those who live on
             azure.vault.behaviour.is_down = False
             azure.vault.behaviour.client_ids.append(CLIENT_ID)

@@ -69,6 +69,14 @@ def test_production_starts_with_good_values(environment: pytest.MonkeyPatch) -> 
     assert settings.serve_page is False
 
 
+def test_production_prints_its_check_list(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    load(environment, AIRLOCK_ENV="production", **VAULT, OPERATOR_PORT="8090")
+    printed = capsys.readouterr().err
+    for item in ("callers: anonymous, api_key\n", "relay address: wss\n", "operators: on a listener of their own\n"):
+        assert f"  - {item}" in printed
+    assert "example.com" not in printed
+
+
 def test_keys_print_no_hash(environment: pytest.MonkeyPatch) -> None:
     settings, secrets = load_all(environment)
     assert secrets.current.caller_api_keys[0].max_session_seconds == 1_800
