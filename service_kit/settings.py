@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
-from service_kit.redis_address import RedisMode, check_scheme, read_nodes
+from service_kit.redis_address import RedisMode, check_options, check_scheme, read_nodes
 from service_kit.tls import check_authority
 from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
 
@@ -99,6 +99,7 @@ class ServiceSettings(BaseSettings):
         if mode is None:  # that is a problem of its own
             return value
         scheme = check_scheme(value.get_secret_value(), mode)
+        check_options(value.get_secret_value())
         if mode != "single":
             read_nodes(value.get_secret_value(), mode)
         if in_production(info) and scheme == "redis":
