@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -39,6 +40,7 @@ from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
+from service_kit.tls import client_context
 from service_kit.waiting import only_with_good, until_there
 from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
 
@@ -62,7 +64,8 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
     app[CODEC] = codec = SessionTokenCodec((), settings.airlock_env)
     secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     app[LIVE] = live = LiveSessions(settings.max_sessions)
-    redis = redis_client.connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode)
+    tls = client_context(settings.extra_ca_file)
+    redis = redis_client.connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode, tls=tls)
     app[TALLY] = Tally(redis, settings.airlock_env)
     app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
 
@@ -76,7 +79,7 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
         revocations = Revocations(redis, settings.airlock_env)
         alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
         async with (
-            _open(settings.websockets) as websockets,
+            _open(settings.websockets, tls) as websockets,
             heard_orders(redis, revocations, live),
             app[TALLY].flushing(),
         ):
@@ -98,7 +101,8 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
                 replica=_replica(),
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
-            check = asyncio.create_task(check_upstreams(settings.upstreams, secrets.current.key_of, models))
+            own_tls = client_context(settings.extra_ca_file)  # httpx writes into the one that it is given
+            check = asyncio.create_task(check_upstreams(settings.upstreams, secrets.current.key_of, models, own_tls))
             yield
             check.cancel()
             await asyncio.wait([check])
@@ -119,12 +123,12 @@ def _replica() -> str:
 
 
 @contextlib.asynccontextmanager
-async def _open(library: WebSocketLibrary) -> AsyncIterator[WebSockets]:
+async def _open(library: WebSocketLibrary, tls: ssl.SSLContext) -> AsyncIterator[WebSockets]:
     """The library that carries both ends of every session."""
     if library == "picows":
-        yield PicowsWebSockets(USER_AGENT)
+        yield PicowsWebSockets(USER_AGENT, tls)
     else:
-        async with open_client(USER_AGENT) as http:
+        async with open_client(USER_AGENT, tls) as http:
             yield AiohttpWebSockets(http)
 
 

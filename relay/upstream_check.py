@@ -24,22 +24,23 @@ _NOT_FOUND: Final = 404
 
 
 async def check_upstreams(
-    upstreams: Collection[UpstreamSettings], key_of: Callable[[UpstreamSettings], str], models: Collection[str]
+    upstreams: Collection[UpstreamSettings],
+    key_of: Callable[[UpstreamSettings], str],
+    models: Collection[str],
+    tls: ssl.SSLContext,
 ) -> None:
     """Ask each upstream for the models it should have, and log what it says; never raises."""
-    await asyncio.gather(*(_check(each, key_of(each), models) for each in upstreams))
+    await asyncio.gather(*(_check(each, key_of(each), models, tls) for each in upstreams))
 
 
-async def _check(upstream: UpstreamSettings, api_key: str, models: Collection[str]) -> None:
+async def _check(upstream: UpstreamSettings, api_key: str, models: Collection[str], tls: ssl.SSLContext) -> None:
     log = structlog.get_logger().bind(upstream=upstream.name, provider=upstream.provider)
     client = openai.AsyncOpenAI(
         api_key=api_key,
         base_url=_over_http(upstream.base_url),
         timeout=CHECK_SECONDS,
         max_retries=1,
-        http_client=openai.DefaultAsyncHttpxClient(
-            trust_env=False, follow_redirects=False, verify=ssl.create_default_context()
-        ),
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False, verify=tls),
     )
     async with client:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
@@ -21,6 +21,7 @@ _SCHEMES: Final[Mapping[RedisMode, tuple[str, ...]]] = {
     "cluster": ("redis", "rediss"),
     "sentinel": ("redis", "rediss"),
 }
+_CERTIFICATE: Final = {"ssl_certfile", "ssl_keyfile", "ssl_password"}
 _DEFAULT_PORTS: Final[Mapping[RedisMode, int]] = {"cluster": 6379, "sentinel": 26379}
 
 
@@ -31,9 +32,9 @@ class Nodes:
     Attributes:
         hosts: where they listen.
         has_tls: whether they, and the servers they lead to, are spoken to over TLS.
-        options: what else redis-py needs for the servers that hold the data: credentials, database, TLS files.
+        options: what else redis-py needs for the servers that hold the data: credentials, database, a certificate.
         service: what the sentinels watch; empty for a cluster.
-        sentinel_options: the same as ``options`` for the sentinels.
+        sentinel_options: credentials for the sentinels.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -67,9 +68,29 @@ def read_nodes(url: str, mode: RedisMode) -> Nodes:
         raise ValueError("a cluster has database 0 alone")
     if mode == "sentinel" and not service:
         raise ValueError("must say what the sentinels watch, as in redis://one:26379,two:26379/0?service=mymaster")
-    tls_options = {name: value for name, value in rest.items() if name.startswith("ssl_")}
     login_options = dict(zip(("username", "password"), sentinel_login, strict=True))
-    return Nodes(found, has_tls, rest, service or "", tls_options | login_options)
+    return Nodes(found, has_tls, rest, service or "", login_options)
+
+
+def check_options(url: str) -> None:
+    """Raises ValueError for what would weaken TLS, or say in another place whom to trust."""
+    refused = {name for name, _ in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")} - _CERTIFICATE
+    if refused:
+        raise ValueError(
+            f"must not hold {', '.join(sorted(refused))}: certificates and names are always checked, and EXTRA_CA_FILE"
+            " names one more authority"
+        )
+
+
+def has_login(url: str) -> bool:
+    """Whether it says who logs in to the servers that hold the data."""
+    options = parse_url(urlunsplit(urlsplit(url)._replace(netloc=f"{urlsplit(url).netloc.rpartition('@')[0]}@any")))
+    return bool(options.get("username") or options.get("password"))
+
+
+def without_tls_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The rest of what redis-py understands."""
+    return {name: value for name, value in options.items() if not name.startswith("ssl_")}
 
 
 def _host_and_port(text: str, default_port: int) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ssl
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from hashlib import sha1, sha256
@@ -21,15 +22,18 @@ from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 
 from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
 from service_kit.client_address import limited_as
-from service_kit.redis_address import Nodes, RedisMode, read_nodes
+from service_kit.redis_address import Nodes, RedisMode, read_nodes, without_tls_options
+from service_kit.redis_connections import Logins, TlsConnection
 from service_kit.redis_pools import (
     DEADLINE_SECONDS,
     MAX_CONNECTIONS,
+    context_for,
     deadlines,
     no_retry,
     pool_of_primary,
     pool_of_server,
 )
+from service_kit.tls import client_context
 
 COMPLAIN_SECONDS: Final = 10.0
 """No more than one ``redis.down`` in this time, however many questions fail."""
@@ -145,7 +149,7 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
 class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # as above
     """A client of a cluster. What the cluster redirects is sent again, for it was not carried out; nothing else is."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, tls: ssl.SSLContext, logins: Logins | None = None) -> None:
         RedisCluster.__init__(
             self,
             startup_nodes=[ClusterNode(host, port) for host, port in nodes.hosts],
@@ -153,10 +157,16 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # as above
             # that ask wait for their turn here.
             max_connections=2 * MAX_CONNECTIONS,
             retry=no_retry(),
-            ssl=nodes.has_tls,
+            credential_provider=logins,
             **deadlines(),
-            **nodes.options,
+            **without_tls_options(nodes.options),
         )
+        if nodes.has_tls:  # redis-py has no place for a class of connections
+            own = {"connection_class": TlsConnection, "tls": context_for(nodes.options, tls)}
+            self.connection_kwargs.update(own)  # of nodes that are yet to be found
+            for node in self.startup_nodes:
+                node.connection_class = TlsConnection
+                node.connection_kwargs["tls"] = own["tls"]
         Asking.__init__(self)
         self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
 
@@ -196,11 +206,19 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # as above
 RedisClient: TypeAlias = DirectClient | ClusterClient
 
 
-def connect(url: str, mode: RedisMode = "single") -> RedisClient:
-    """A client for a ``REDIS_URL``; it connects on first use."""
+def connect(
+    url: str, mode: RedisMode = "single", *, tls: ssl.SSLContext | None = None, logins: Logins | None = None
+) -> RedisClient:
+    """A client for a ``REDIS_URL``; it connects on first use, over ``tls`` if it is to be TLS.
+
+    ``logins``, if given, says who logs in, in place of the address.
+    """
+    tls = tls or client_context(None)
     if mode == "cluster":
-        return ClusterClient(read_nodes(url, mode))
-    return DirectClient(pool_of_primary(read_nodes(url, mode)) if mode == "sentinel" else pool_of_server(url))
+        return ClusterClient(read_nodes(url, mode), tls, logins)
+    if mode == "sentinel":
+        return DirectClient(pool_of_primary(read_nodes(url, mode), tls, logins))
+    return DirectClient(pool_of_server(url, tls, logins))
 
 
 def _times_cancelled() -> int:

@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic import field_validator as check
 
-from service_kit.redis_address import RedisMode, check_scheme, read_nodes
+from service_kit.redis_address import RedisMode, check_options, check_scheme, read_nodes
 from service_kit.settings import ENV_FILE, reason_of, split_commas
 
 MIN_KEY_CHARS: Final = 32
@@ -62,6 +62,7 @@ class SharedSecrets(BaseModel):
         if mode is None:  # that is a problem of its own
             return value
         scheme = check_scheme(value.get_secret_value(), mode)
+        check_options(value.get_secret_value())
         if mode != "single":
             read_nodes(value.get_secret_value(), mode)
         if in_production(info) and scheme == "redis":

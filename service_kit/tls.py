@@ -30,3 +30,13 @@ def client_context(extra_ca_file: Path | None) -> ssl.SSLContext:
     if extra_ca_file is not None:
         context.load_verify_locations(extra_ca_file)
     return context
+
+
+def with_certificate(
+    context: ssl.SSLContext, certificate_file: str, key_file: str | None, password: str | None
+) -> ssl.SSLContext:
+    """A context that trusts what the given one does, and shows a certificate to servers that ask for one."""
+    own = ssl.create_default_context()
+    own.load_verify_locations(cadata=b"".join(context.get_ca_certs(binary_form=True)))
+    own.load_cert_chain(certificate_file, key_file, password)
+    return own

@@ -19,6 +19,7 @@ from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
+from service_kit.tls import client_context
 from service_kit.waiting import only_with_good
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_document, add_headers, answer_errors, cors
 from token_service import openapi
@@ -68,7 +69,8 @@ IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 
 def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets]) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
-    redis = connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode)
+    tls = client_context(settings.extra_ca_file)
+    redis = connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode, tls=tls)
 
     tally = Tally(redis, settings.airlock_env)
     revocations = Revocations(redis, settings.airlock_env)
@@ -95,7 +97,7 @@ def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecr
     app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
     app[OPERATORS] = Operators(LiveEntries(redis, settings.airlock_env), revocations, tally, pseudonyms)
     app.cleanup_ctx.append(resources)
-    issuer = Issuer(settings.identity_rules) if settings.identity_rules else None
+    issuer = Issuer(settings.identity_rules, tls) if settings.identity_rules else None
 
     async def know_the_issuer(_app: web.Application) -> AsyncIterator[None]:
         async with issuer.running() if issuer else nullcontext():

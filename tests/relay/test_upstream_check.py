@@ -11,6 +11,7 @@ from local_cloud.ports import free_port
 from local_cloud.realtime import Behaviour, Simulator
 from relay import upstream_check
 from relay.upstream_check import check_upstreams
+from service_kit.tls import client_context
 from service_kit.upstreams import UpstreamSettings
 
 MODEL, OTHER = "gpt-realtime-2.1", "gpt-realtime-of-another-house"
@@ -27,7 +28,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 async def check(upstream: UpstreamSettings, key: str, *models: str) -> list[EventDict]:
     with structlog.testing.capture_logs() as lines:
-        await check_upstreams([upstream], lambda _: key, models)
+        await check_upstreams([upstream], lambda _: key, models, client_context(None))
     assert key not in str(lines)
     return lines
 

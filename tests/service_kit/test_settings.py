@@ -360,10 +360,20 @@ def test_a_wrong_number_of_replicas_is_refused(
     assert "REDIS_WAIT_REPLICAS: " in refuse(bare_environment, capsys, REDIS_WAIT_REPLICAS=number)
 
 
+@pytest.mark.parametrize("mode", ["single", "cluster", "sentinel"])
+@pytest.mark.parametrize("option", ["ssl_cert_reqs=none", "ssl_check_hostname=false", "ssl_ca_certs=/ca.pem"])
+def test_no_address_can_switch_checks_off(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str, option: str
+) -> None:
+    url = f"rediss://me:{CANARY}@one:6379?service=mymaster&{option}"
+    printed = refuse(bare_environment, capsys, REDIS_MODE=mode, REDIS_URL=url)
+    assert f"REDIS_URL: must not hold {option.partition('=')[0]}" in printed
+
+
 def test_what_is_read_of_the_sentinels_address() -> None:
-    nodes = read_nodes(SENTINELS + "&ssl_ca_certs=/ca.pem", "sentinel")
+    nodes = read_nodes(SENTINELS + "&ssl_certfile=/own.pem", "sentinel")
     assert nodes.hosts == (("one.example.com", 26379), ("two.example.com", 7000))
     assert (nodes.service, nodes.has_tls) == ("mymaster", True)
-    assert nodes.options == {"username": "me", "password": CANARY, "db": 0, "ssl_ca_certs": "/ca.pem"}
-    assert nodes.sentinel_options == {"username": None, "password": CANARY, "ssl_ca_certs": "/ca.pem"}
+    assert nodes.options == {"username": "me", "password": CANARY, "db": 0, "ssl_certfile": "/own.pem"}
+    assert nodes.sentinel_options == {"username": None, "password": CANARY}
     assert read_nodes("redis://[::1]:7000,[::2]", "cluster").hosts == (("::1", 7000), ("::2", 6379))

@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 
 from service_kit.errors import Refusal
 from service_kit.log import ALLOWED_KEYS
+from service_kit.tls import client_context
 from tests.issuer import AUDIENCE, LocalIssuer, ec_key, rsa_key
 from token_service.identity import IdentityRules
 from token_service.issuer import MAX_DOCUMENT_BYTES, Issuer, Pace
@@ -52,7 +53,7 @@ def knowing(local: LocalIssuer, clock: Clock | None = None, pace: Pace = QUIET) 
         algorithms=frozenset({"RS256", "ES256"}),
         tenant="oidc",
     )
-    return Issuer(rules, pace=pace, clock=clock or Clock())
+    return Issuer(rules, client_context(None), pace=pace, clock=clock or Clock())
 
 
 async def refusal(issuer: Issuer, token: str) -> tuple[str, float | None]:
