@@ -23,6 +23,7 @@ from relay.live_sessions import LiveSessions
 from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
 from relay.replay import ReplayAlarm
+from relay.secrets import RelaySecrets
 from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
@@ -31,14 +32,16 @@ from relay.upstreams import Upstreams
 from service_kit import redis_client
 from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
-from service_kit.http_server import Listener, note_headers, serve
+from service_kit.http_server import Listener, Service, note_headers, serve
 from service_kit.live_entries import LiveEntries
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Revocations
+from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
 from service_kit.tls import client_context
+from service_kit.waiting import only_with_good, until_there
 from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
 
 USER_AGENT: Final = "realtime-airlock/0.1"
@@ -52,18 +55,19 @@ TALLY: Final = web.AppKey("tally", Tally)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
-def create_app(settings: RelaySettings) -> web.Application:
+def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.Application:
     """Wire the relay; resources open at start-up and close in reverse order."""
-    pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
+    pseudonyms = Pseudonyms(secrets.current.pseudonym_key.get_secret_value())
     edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
-    app = web.Application(middlewares=[note_headers, answer_errors, edge])
+    app = web.Application(middlewares=[note_headers, answer_errors, edge, only_with_good(secrets)])
     app[SETTINGS] = settings
-    app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
+    app[CODEC] = codec = SessionTokenCodec((), settings.airlock_env)
+    secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     app[LIVE] = live = LiveSessions(settings.max_sessions)
     tls = client_context(settings.extra_ca_file)
-    redis = redis_client.connect(settings.redis_url.get_secret_value(), settings.redis_mode, tls=tls)
+    redis = redis_client.connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode, tls=tls)
     app[TALLY] = Tally(redis, settings.airlock_env)
-    app[READINESS] = Readiness(redis=redis.answers)
+    app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         ceilings = SessionCeilings(
@@ -81,7 +85,9 @@ def create_app(settings: RelaySettings) -> web.Application:
         ):
             app[RELAY] = Relay(
                 websockets=websockets,
-                upstreams=Upstreams([Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams]),
+                upstreams=Upstreams(
+                    [Upstream(each, secrets.current.key_of(each), websockets) for each in settings.upstreams]
+                ),
                 redemptions=redemptions,
                 replay_alarm=alarm,
                 revocations=revocations,
@@ -96,7 +102,7 @@ def create_app(settings: RelaySettings) -> web.Application:
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             own_tls = client_context(settings.extra_ca_file)  # httpx writes into the one that it is given
-            check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models, own_tls))
+            check = asyncio.create_task(check_upstreams(settings.upstreams, secrets.current.key_of, models, own_tls))
             yield
             check.cancel()
             await asyncio.wait([check])
@@ -156,12 +162,18 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
     return await run_session(request, ticket, app[RELAY], request[ADDRESS])
 
 
-async def serve_relay(settings: RelaySettings) -> None:
+async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> None:
     """Serve until asked to stop, then drain."""
-    app = create_app(settings)
 
-    async def drain(at_once: asyncio.Event) -> None:
-        app[READINESS].draining = True
-        await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
+    def make() -> Service:
+        app = create_app(settings, secrets)
 
-    await serve(Listener(app, settings.host, settings.port), service="relay", drain=drain)
+        async def drain(at_once: asyncio.Event) -> None:
+            app[READINESS].draining = True
+            await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
+
+        return Service([app], drain)
+
+    waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=settings.airlock_env == "production")
+    async with secrets.kept():
+        await serve([Listener(settings.host, settings.port)], make, name="relay", waiting=waiting)
