@@ -21,7 +21,7 @@ _SCHEMES: Final[Mapping[RedisMode, tuple[str, ...]]] = {
     "cluster": ("redis", "rediss"),
     "sentinel": ("redis", "rediss"),
 }
-_CERTIFICATE: Final = {"ssl_certfile", "ssl_keyfile", "ssl_password"}
+_TLS_FILES: Final = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password"}
 _DEFAULT_PORTS: Final[Mapping[RedisMode, int]] = {"cluster": 6379, "sentinel": 26379}
 
 
@@ -32,7 +32,7 @@ class Nodes:
     Attributes:
         hosts: where they listen.
         has_tls: whether they, and the servers they lead to, are spoken to over TLS.
-        options: what else redis-py needs for the servers that hold the data: credentials, database, a certificate.
+        options: what else redis-py needs for the servers that hold the data: credentials, database, TLS files.
         service: what the sentinels watch; empty for a cluster.
         sentinel_options: credentials for the sentinels.
     """
@@ -73,13 +73,10 @@ def read_nodes(url: str, mode: RedisMode) -> Nodes:
 
 
 def check_options(url: str) -> None:
-    """Raises ValueError for what would weaken TLS, or say in another place whom to trust."""
-    refused = {name for name, _ in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")} - _CERTIFICATE
+    """Raises ValueError for what would weaken TLS."""
+    refused = {name for name, _ in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")} - _TLS_FILES
     if refused:
-        raise ValueError(
-            f"must not hold {', '.join(sorted(refused))}: certificates and names are always checked, and EXTRA_CA_FILE"
-            " names one more authority"
-        )
+        raise ValueError(f"must not hold {', '.join(sorted(refused))}: certificates and names are always checked")
 
 
 def has_login(url: str) -> bool:

@@ -5,6 +5,7 @@ A pool hands out so many connections and no more; who wants another waits for it
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,7 +18,7 @@ from redis.backoff import NoBackoff
 
 from service_kit.redis_address import Nodes, without_tls_options
 from service_kit.redis_connections import Logins, TlsConnection, TlsConnectionToPrimary
-from service_kit.tls import with_certificate
+from service_kit.tls import with_files
 
 DEADLINE_SECONDS: Final = 1.0
 MAX_CONNECTIONS: Final = 64
@@ -36,21 +37,17 @@ def deadlines(seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
 
 
 def context_for(options: Mapping[str, Any], tls: ssl.SSLContext) -> ssl.SSLContext:
-    """What Redis is dialled with: ``tls``, unless its address names a certificate, which is for Redis alone."""
-    if "ssl_certfile" not in options:
-        return tls
-    return with_certificate(tls, options["ssl_certfile"], options.get("ssl_keyfile"), options.get("ssl_password"))
+    """What Redis is dialled with: ``tls``, unless its address names files, which are for Redis alone."""
+    files = {name: options.get(f"ssl_{name}") for name in ("ca_certs", "certfile", "keyfile", "password")}
+    return with_files(tls, **files) if any(files.values()) else tls
 
 
 def pool_of_server(url: str, tls: ssl.SSLContext, logins: Logins | None) -> ConnectionPool:
     """Connections to ``redis://``, ``rediss://`` or ``unix://``."""
     options: dict[str, Any] = dict(parse_url(url))
     if options.get("connection_class") is SSLConnection:
-        options = {
-            **without_tls_options(options),
-            "connection_class": TlsConnection,
-            "tls": context_for(options, tls),
-        }
+        own = {"connection_class": TlsConnection, "tls": context_for(options, tls)}
+        options = without_tls_options(options) | own
     return BlockingConnectionPool(
         max_connections=MAX_CONNECTIONS,
         timeout=DEADLINE_SECONDS,
@@ -88,9 +85,30 @@ def pool_of_primary(nodes: Nodes, tls: ssl.SSLContext, logins: Logins | None) ->
 
 
 class _PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
-    """redis-py's pool for sentinels refuses where all connections are in use; this one waits, like the other."""
+    """redis-py's pool for sentinels refuses where all connections are in use; this one waits, like the other.
+
+    And where many connections are to be made at once, the sentinels are asked once for all of them: each question is a
+    connection of its own, and they have a quarter of a second.
+    """
+
+    _looking: asyncio.Task[tuple[str, int]] | None = None
+
+    async def get_master_address(self) -> tuple[str, int]:
+        """Where the primary is, by what the sentinels say from now on or said to somebody who asked a moment ago."""
+        if self._looking is None:
+            self._looking = asyncio.create_task(super().get_master_address(), name="who is the primary")  # type: ignore[no-untyped-call]
+            self._looking.add_done_callback(self._looked)
+        return await asyncio.shield(self._looking)
+
+    def _looked(self, looking: asyncio.Task[tuple[str, int]]) -> None:
+        self._looking = None
+        if not looking.cancelled():
+            looking.exception()  # those that still wait have it; else nobody wants it
 
     async def aclose(self) -> None:
         """Close the connections to the sentinels too, which belong to no one else."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         await super().aclose()
         await self.sentinel_manager.aclose()

@@ -4,8 +4,8 @@
 holds up its event loop, and ``GET /tests/clock?ahead=5`` puts its clock so many seconds ahead of this machine's. From
 the environment: ``ALTERED_HEARTBEAT_SECONDS``, how long a connection may be silent; ``ALTERED_MESSAGE_SECONDS``, how
 long a message in pieces may take; ``ALTERED_LEASE_SECONDS`` and ``ALTERED_RENEW_SECONDS``; ``ALTERED_STALL_SECONDS``,
-how long an end may read nothing; ``ALTERED_BUG=1``, where a typed message "break" makes policy raise what it never
-should.
+how long an end may read nothing; ``ALTERED_WAIT_MS``, how long replicas have to confirm; ``ALTERED_BUG=1``, where a
+typed message "break" makes policy raise what it never should.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ import relay.picows_channel
 import relay.policy
 import relay.session
 import relay.wire
+import service_kit.redis_client
 from relay.memory import scrubbing_environment
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
@@ -54,6 +55,8 @@ def main() -> None:
         alter(relay.picows_channel, "MESSAGE_SECONDS", float(seconds))
     if seconds := os.environ.get("ALTERED_STALL_SECONDS"):
         alter(relay.wire, "STALL_SECONDS", float(seconds))
+    if milliseconds := os.environ.get("ALTERED_WAIT_MS"):
+        alter(service_kit.redis_client, "WAIT_MS", int(milliseconds))
     for name in ("LEASE_SECONDS", "RENEW_SECONDS"):
         if seconds := os.environ.get(f"ALTERED_{name}"):
             alter(relay.leases, name, int(seconds))

@@ -17,12 +17,15 @@ POLL_SECONDS = 0.02
 
 
 class Traces:
-    """The traces of one stack; a context manager, as it holds a Redis connection."""
+    """The traces of one stack; a context manager, as it holds a Redis connection.
 
-    def __init__(self, stack: Stack) -> None:
+    ``redis`` is a client of what the stack has for Redis, where that is more than one server.
+    """
+
+    def __init__(self, stack: Stack, redis: Redis | None = None) -> None:
         self._stack = stack
         self._read: dict[str, tuple[int, list[Json]]] = {}
-        self.redis = Redis.from_url(stack.redis.url, decode_responses=True, retry=None)
+        self.redis = redis or Redis.from_url(stack.redis.url, decode_responses=True, retry=None)
 
     def __enter__(self) -> "Traces":
         return self
