@@ -29,13 +29,13 @@ from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
 from relay.upstreams import Upstreams
-from service_kit import redis_client
 from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
 from service_kit.http_server import Listener, Service, note_headers, serve
 from service_kit.live_entries import LiveEntries
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
+from service_kit.redis_login import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
@@ -65,7 +65,7 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
     secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     app[LIVE] = live = LiveSessions(settings.max_sessions)
     tls = client_context(settings.extra_ca_file)
-    redis = redis_client.connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode, tls=tls)
+    redis = connect_by(secrets, settings.redis_mode, tls)
     app[TALLY] = Tally(redis, settings.airlock_env)
     app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
 

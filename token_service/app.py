@@ -14,7 +14,8 @@ from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
 from service_kit.live_slots import LiveSlots
 from service_kit.quotas import Quotas
-from service_kit.redis_client import Pseudonyms, connect
+from service_kit.redis_client import Pseudonyms
+from service_kit.redis_login import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
@@ -70,7 +71,7 @@ IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets]) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
     tls = client_context(settings.extra_ca_file)
-    redis = connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode, tls=tls)
+    redis = connect_by(secrets, settings.redis_mode, tls)
 
     tally = Tally(redis, settings.airlock_env)
     revocations = Revocations(redis, settings.airlock_env)
