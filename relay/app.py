@@ -35,7 +35,7 @@ from service_kit.http_server import Listener, Service, note_headers, serve
 from service_kit.live_entries import LiveEntries
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
-from service_kit.redis_login import connect_by
+from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from local_cloud.redis_server import RedisServer
 from service_kit.redis_address import login_of, without_login
-from service_kit.redis_login import connect_by
+from service_kit.redis_password import connect_by
 from service_kit.secrets import Secrets, SharedSecrets
 from tests.examples import KEY
 

@@ -30,11 +30,16 @@ class CurrentLogin(CredentialProvider):
         return self._login
 
 
-def connect_by(secrets: Secrets[Any], mode: RedisMode, tls: ssl.SSLContext) -> RedisClient:
-    """A client for the ``redis-url`` in force. Of another one only its login is taken, until the next start."""
+def connect_by(
+    secrets: Secrets[Any], mode: RedisMode, tls: ssl.SSLContext, logins: CredentialProvider | None = None
+) -> RedisClient:
+    """A client for the ``redis-url`` in force. Of another one only its login is taken, until the next start.
+
+    ``logins`` says who logs in where the address does not.
+    """
     at_start = secrets.current.redis_url.get_secret_value()
     if not login_of(at_start):
-        return connect(at_start, mode, tls=tls)
+        return connect(at_start, mode, tls=tls, logins=logins)
     login = CurrentLogin()
 
     def follow(current: SharedSecrets) -> None:
