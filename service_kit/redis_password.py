@@ -38,16 +38,17 @@ def connect_by(
     ``logins`` says who logs in where the address does not.
     """
     at_start = secrets.current.redis_url.get_secret_value()
-    if not login_of(at_start):
-        return connect(at_start, mode, tls=tls, logins=logins)
-    login = CurrentLogin()
+    login = CurrentLogin() if login_of(at_start) else None
 
     def follow(current: SharedSecrets) -> None:
         url = current.redis_url.get_secret_value()
-        login.take_from(url)
-        if without_login(url) != without_login(at_start):
-            reason = "its login takes effect now, the rest when the service starts again"
+        if login is not None:
+            login.take_from(url)
+        if without_login(url) != without_login(at_start) or (login is None and url != at_start):
+            reason = "its login takes effect now, if it had one, and the rest when the service starts again"
             structlog.get_logger().warning("secret.changed", secret=_NAME, reason=reason)
 
     secrets.follow(follow)
+    if login is None:
+        return connect(at_start, mode, tls=tls, logins=logins)
     return connect(without_login(at_start), mode, tls=tls, logins=login)
