@@ -28,13 +28,16 @@ from relay.session import Relay, refuse_by_close, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
+from relay.upstream_credentials import open_credentials
 from relay.upstreams import Upstreams
 from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
 from service_kit.http_server import Listener, Service, note_headers, serve
 from service_kit.live_entries import LiveEntries
+from service_kit.managed_identity import identity_if
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
+from service_kit.redis_login import EntraLogins, logged_in
 from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
@@ -65,7 +68,8 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
     secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     app[LIVE] = live = LiveSessions(settings.max_sessions)
     tls = client_context(settings.extra_ca_file)
-    redis = connect_by(secrets, settings.redis_mode, tls)
+    logins = EntraLogins() if settings.redis_auth == "entra" else None
+    redis = connect_by(secrets, settings.redis_mode, tls, logins)
     app[TALLY] = Tally(redis, settings.airlock_env)
     app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
 
@@ -79,6 +83,9 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
         revocations = Revocations(redis, settings.airlock_env)
         alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
         async with (
+            identity_if(settings.wants_identity, settings.azure_client_id, tls) as identity,
+            logged_in(redis, logins, identity),
+            open_credentials(settings.upstreams, secrets, identity, settings.azure_openai_scope) as credentials,
             _open(settings.websockets, tls) as websockets,
             heard_orders(redis, revocations, live),
             app[TALLY].flushing(),
@@ -86,7 +93,7 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
             app[RELAY] = Relay(
                 websockets=websockets,
                 upstreams=Upstreams(
-                    [Upstream(each, secrets.current.key_of(each), websockets) for each in settings.upstreams]
+                    [Upstream(*each, websockets) for each in zip(settings.upstreams, credentials, strict=True)]
                 ),
                 redemptions=redemptions,
                 replay_alarm=alarm,
@@ -102,7 +109,8 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             own_tls = client_context(settings.extra_ca_file)  # httpx writes into the one that it is given
-            check = asyncio.create_task(check_upstreams(settings.upstreams, secrets.current.key_of, models, own_tls))
+            checked = zip(settings.upstreams, credentials, strict=True)
+            check = asyncio.create_task(check_upstreams(checked, models, own_tls))
             yield
             check.cancel()
             await asyncio.wait([check])

@@ -50,7 +50,8 @@ class RelaySecrets(SharedSecrets):
         return keys
 
     def key_of(self, upstream: UpstreamSettings) -> str:
-        """The key of one of the ``upstreams``."""
+        """The key of one of the ``upstreams`` that has one."""
+        assert upstream.secret is not None  # noqa: S101 - see above
         return self.upstream_keys[upstream.secret].get_secret_value()
 
 
@@ -60,16 +61,21 @@ def _keys_of_upstreams(settings: Known) -> dict[str, str]:
     if profiles is None:  # that is a problem of its own
         return {}
     if profiles.upstreams:
-        return {each.secret: f"is required, because the upstream '{each.name}' uses it" for each in profiles.upstreams}
+        reasons = {
+            each.secret: f"is required, because the upstream '{each.name}' uses it" for each in profiles.upstreams
+        }
+        return {secret: reason for secret, reason in reasons.items() if secret is not None}
     azure, openai = settings.get("azure_openai_endpoint"), settings.get("openai_base_url")
     reasons = {
-        AZURE_KEY: "is required, because AZURE_OPENAI_ENDPOINT is set",
+        AZURE_KEY: "is required, because AZURE_OPENAI_ENDPOINT is set (unless AZURE_OPENAI_AUTH=managed_identity)",
         OPENAI_KEY: "is required, because OPENAI_BASE_URL is set"
         if openai
         else "is required, unless there is AZURE_OPENAI_ENDPOINT, or the profiles file has [[upstreams]]",
     }
-    upstreams = upstreams_of_environment(azure_endpoint=azure, openai_base_url=openai)
-    return {each.secret: reasons[each.secret] for each in upstreams}
+    upstreams = upstreams_of_environment(
+        azure_endpoint=azure, openai_base_url=openai, azure_auth=settings.get("azure_openai_auth", "key")
+    )
+    return {each.secret: reasons[each.secret] for each in upstreams if each.secret is not None}
 
 
 def _fits_a_header(key: str) -> bool:

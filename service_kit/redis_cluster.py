@@ -13,7 +13,7 @@ from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
 from redis.credentials import CredentialProvider
 
 from service_kit.redis_address import Nodes, without_tls_options
-from service_kit.redis_asking import Asking, Command
+from service_kit.redis_asking import Asking, Command, any_old_login
 from service_kit.redis_connections import TlsConnection
 from service_kit.redis_pools import MAX_CONNECTIONS, context_for, deadlines, no_retry
 
@@ -84,13 +84,25 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # redis-py's cl
                     break
         return [command.result for command in sent]
 
-    async def subscription(self) -> PubSub:
-        """See ``Asking``. Any node will do, replicas too: the cluster carries what is published to all of them.
+    async def _subscription(self) -> PubSub:
+        """Any node will do, replicas too: the cluster carries what is published to all of them.
 
         Another one each time, so that one that is gone costs a single try.
         """
         await self.initialize()
         return self.pubsub(node=self.get_random_node())
+
+    def _idle_logins(self) -> list[Awaitable[None]]:
+        nodes = {*self.nodes_manager.nodes_cache.values(), *self.nodes_manager.startup_nodes.values()}
+        idle = {node: node._free for node in nodes}  # noqa: SLF001 - redis-py has no public list
+        return [self._log_in_one(node) for node in nodes if any_old_login(idle[node]) for _ in idle[node]]
+
+    async def _log_in_one(self, node: ClusterNode) -> None:
+        connection = node.acquire_connection()
+        try:
+            await connection.check_health()  # type: ignore[no-untyped-call] # redis-py's own signature
+        finally:
+            node.release(connection)
 
     def _node_at(self, host: str, port: int) -> ClusterNode:
         node = self.get_node(host, port)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import SentinelManagedSSLConnection
 from redis.credentials import CredentialProvider
+
+_OK: Final = (b"OK", "OK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,19 @@ class TlsConnection(SSLConnection):
         disconnect_on_error: Any = True,
         push_request: bool | None = False,
     ) -> Any:
-        """The next answer or, on a subscription, the next message; None where that was a login's answer."""
+        """The next answer, or on a subscription the next message; not a login's answer that nobody else reads."""
         response = await super().read_response(
             disable_decoding=disable_decoding,
             timeout=timeout,
             disconnect_on_error=disconnect_on_error,
             push_request=push_request,
         )
-        if self._unread_logins and push_request and response is not None and not isinstance(response, list):
-            self._unread_logins -= 1
-            return None
-        return response
+        if not self._unread_logins or response not in _OK:
+            return response
+        self._unread_logins -= 1
+        return await self.read_response(
+            disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+        )
 
 
 class TlsConnectionToPrimary(TlsConnection, SentinelManagedSSLConnection):

@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic import field_validator as check
 
-from service_kit.redis_address import RedisMode, check_options, check_scheme, read_nodes
+from service_kit.redis_address import RedisMode, check_options, check_scheme, has_login, read_nodes
 from service_kit.settings import ENV_FILE, reason_of, split_commas
 
 MIN_KEY_CHARS: Final = 32
@@ -63,6 +63,11 @@ class SharedSecrets(BaseModel):
             return value
         scheme = check_scheme(value.get_secret_value(), mode)
         check_options(value.get_secret_value())
+        if known(info).get("redis_auth") == "entra":
+            if scheme != "rediss":
+                raise ValueError("must use TLS (rediss://) with REDIS_AUTH=entra")
+            if has_login(value.get_secret_value()):
+                raise ValueError("must hold no user or password with REDIS_AUTH=entra")
         if mode != "single":
             read_nodes(value.get_secret_value(), mode)
         if in_production(info) and scheme == "redis":

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
 from service_kit.redis_address import RedisMode
 from service_kit.tls import check_authority
-from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
+from service_kit.upstreams import AzureAuth, UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
 
 ENV_FILE = ".env"
 
@@ -72,10 +72,12 @@ class ServiceSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     redis_mode: RedisMode = "single"
+    redis_auth: Literal["url", "entra"] = "url"
     redis_wait_replicas: Annotated[int, Field(ge=0, le=10)] = 0
     # The environment names the file; here it is the file, read and checked.
     airlock_profiles: Annotated[Profiles, NoDecode, BeforeValidator(_read_profiles)] = "profiles.toml"  # type: ignore[assignment]
     azure_openai_endpoint: str | None = None
+    azure_openai_auth: AzureAuth = "key"
     openai_base_url: str | None = None
     allowed_origins: CommaSeparated = ()
     trusted_edge: Networks = ()
@@ -182,7 +184,9 @@ class ServiceSettings(BaseSettings):
     def upstreams(self) -> tuple[UpstreamSettings, ...]:
         """Where the models are, in the order of trying: as the profiles file says, else as the environment does."""
         return self.airlock_profiles.upstreams or upstreams_of_environment(
-            azure_endpoint=self.azure_openai_endpoint, openai_base_url=self.openai_base_url
+            azure_endpoint=self.azure_openai_endpoint,
+            openai_base_url=self.openai_base_url,
+            azure_auth=self.azure_openai_auth,
         )
 
 

@@ -13,8 +13,10 @@ from service_kit.edge import check_edge
 from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
 from service_kit.live_slots import LiveSlots
+from service_kit.managed_identity import identity_if
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
+from service_kit.redis_login import EntraLogins, logged_in
 from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
@@ -71,14 +73,19 @@ IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets]) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
     tls = client_context(settings.extra_ca_file)
-    redis = connect_by(secrets, settings.redis_mode, tls)
+    logins = EntraLogins() if settings.redis_auth == "entra" else None
+    redis = connect_by(secrets, settings.redis_mode, tls, logins)
 
     tally = Tally(redis, settings.airlock_env)
     revocations = Revocations(redis, settings.airlock_env)
     pseudonyms = Pseudonyms(secrets.current.pseudonym_key.get_secret_value())
 
     async def resources(_app: web.Application) -> AsyncIterator[None]:
-        async with tally.flushing():
+        async with (
+            identity_if(logins is not None, settings.azure_client_id, tls) as identity,
+            logged_in(redis, logins, identity),
+            tally.flushing(),
+        ):
             yield
         await redis.aclose()
 

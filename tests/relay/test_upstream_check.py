@@ -11,6 +11,7 @@ from local_cloud.ports import free_port
 from local_cloud.realtime import Behaviour, Simulator
 from relay import upstream_check
 from relay.upstream_check import check_upstreams
+from relay.upstream_credentials import KeyCredential
 from service_kit.tls import client_context
 from service_kit.upstreams import UpstreamSettings
 
@@ -28,9 +29,16 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 async def check(upstream: UpstreamSettings, key: str, *models: str) -> list[EventDict]:
     with structlog.testing.capture_logs() as lines:
-        await check_upstreams([upstream], lambda _: key, models, client_context(None))
+        await check_upstreams([(upstream, key_of(upstream, key))], models, client_context(None))
     assert key not in str(lines)
     return lines
+
+
+def key_of(upstream: UpstreamSettings, key: str) -> KeyCredential:
+    async def reread() -> None:
+        pytest.fail("the check does not insist")
+
+    return KeyCredential(upstream.kind, lambda: key, reread)
 
 
 def openai_at(base_url: str) -> UpstreamSettings:
