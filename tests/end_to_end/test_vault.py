@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -143,6 +144,34 @@ async def test_signing_keys_rotate_under_load_and_no_redemption_fails(
     } == pids
     endings = {line["ending"] for line in traces.lines("session.end")}
     assert endings == {"browser_closed"}
+
+
+async def test_an_upstream_s_key_rotates_under_load_and_no_session_fails(
+    azure: Azure, stack: Stack, traces: Traces, simulator: Simulator, http: aiohttp.ClientSession
+) -> None:
+    def accept(key: str | None) -> None:
+        simulator._behaviour = dataclasses.replace(simulator._behaviour, api_key=key)
+
+    pid = stack.processes["relay-0"].popen.pid
+    denied = len(traces.lines("session.end")) - len(traces.lines("session.end", ending="browser_closed"))
+    async with contextlib.AsyncExitStack() as open_for_long, Load(stack).running() as load:
+        talk, _ = await open_for_long.enter_async_context(talking(http, stack))
+        for number in range(ROTATIONS):
+            new = f"canary-sk-{number}"
+
+            def set_it(new: str = new, number: int = number) -> None:
+                azure.vault.set("openai-api-key", new)
+                accept(new if number % 2 else None)  # the old one is revoked at once, or later
+
+            await in_force(traces, "openai-api-key", set_it, readers=1)
+            await load.go_round()
+            accept(new)
+        await load.go_round()
+        assert simulator.connections[-1].headers["Authorization"] == f"Bearer {new}"
+        await talk.ask("Are you still there?")
+    accept(None)
+    assert stack.processes["relay-0"].popen.pid == pid
+    assert len(traces.lines("session.end")) - len(traces.lines("session.end", ending="browser_closed")) == denied
 
 
 async def test_caller_and_operator_keys_change_without_a_restart(
