@@ -154,12 +154,18 @@ class VaultSecrets(Secrets[SecretsT]):
             if name in wanted:  # another could not be read, and that was said
                 self._complain(name, "; ".join(reasons), event="secret.invalid")
         if secrets is None and self.are_there:
-            kept = {name: self._values[name] for name in problems if name in self._values}
-            secrets, still = check_secrets(self._class, wanted := {**wanted, **kept}, self._settings)
-            if still:  # they fit only together
-                wanted, secrets = dict(self._values), self.current
+            secrets, wanted = self._as_many_as_fit(values)
         if secrets is not None:
             self._put_in_force(secrets, wanted)
+
+    def _as_many_as_fit(self, values: Mapping[str, SecretStr]) -> tuple[SecretsT, dict[str, SecretStr]]:
+        """The secrets in force with each of these that fits beside them."""
+        fitting, wanted = self.current, dict(self._values)
+        for name, value in values.items():
+            secrets, _ = check_secrets(self._class, {**wanted, name: value}, self._settings)
+            if secrets is not None:
+                fitting, wanted[name] = secrets, value
+        return fitting, wanted
 
     def _put_in_force(self, secrets: SecretsT, values: Mapping[str, SecretStr]) -> None:
         log = structlog.get_logger()

@@ -217,7 +217,9 @@ async def test_versions_that_do_not_fit_together_change_nothing(azure: Azure) ->
             azure.vault.set("operator-keys", json.dumps([{"name": "ops", "sha256": both}]))
             await until(lambda: secrets.current.operator_keys[0].hash.hex() == both)
             azure.vault.set("caller-api-keys", callers)
+            azure.vault.set("token-signing-keys", OTHER_KEY)
             await until(lambda: any(line["event"] == "secret.invalid" for line in lines))
+            await until(lambda: secrets.current.signing_keys == (OTHER_KEY,))  # the others are not held up
             assert secrets.current.caller_api_keys[0].hash.hex() != both
             assert secrets.current.operator_keys[0].hash.hex() == both
 
