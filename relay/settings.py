@@ -20,8 +20,8 @@ class RelaySettings(ServiceSettings):
         "https://cognitiveservices.azure.com/.default"
     )
     replay_ends_session: bool = False
+    connects_per_minute_per_address: Annotated[int, Field(ge=1, le=10_000_000)] = 6_000
     max_sessions: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
 
     @property
     def wants_identity(self) -> bool:

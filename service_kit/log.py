@@ -63,6 +63,7 @@ ALLOWED_KEYS: Final = frozenset(
         "reference_id",
         "refused_events",
         "request_id",
+        "resource",  # that an access token is for
         "route",
         "seconds",
         "secret",  # its name in the vault
@@ -82,7 +83,8 @@ ALLOWED_KEYS: Final = frozenset(
 )
 
 
-_FIELD_NAME: Final = re.compile(r"[\w.\[\]-]*", re.ASCII)
+_FIELD_NAME: Final = re.compile(r"([a-z_-]{1,40}(\[\d{1,9}\])?(\.(?=.)|$))*", re.ASCII)
+"""As ours are spelled: a client can put anything in a key's place, a token too."""
 _ORIGIN: Final = re.compile(r"(null|[a-z][a-z0-9+.-]*://[\w.:\[\]-]+)?", re.ASCII)
 """As browsers write it (RFC 6454 §6.2): no path, query or credentials."""
 

@@ -93,9 +93,10 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # redis-py's cl
         return self.pubsub(node=self.get_random_node())
 
     def _idle_logins(self) -> list[Awaitable[None]]:
-        nodes = {*self.nodes_manager.nodes_cache.values(), *self.nodes_manager.startup_nodes.values()}
-        idle = {node: node._free for node in nodes}  # noqa: SLF001 - redis-py has no public list
-        return [self._log_in_one(node) for node in nodes if any_old_login(idle[node]) for _ in idle[node]]
+        # Those that the address names have connections of their own, and equal those of the same name found since.
+        nodes = [*self.nodes_manager.nodes_cache.values(), *self.nodes_manager.startup_nodes.values()]
+        all_idle = [(node, node._free) for node in nodes]  # noqa: SLF001 - redis-py has no public list
+        return [self._log_in_one(node) for node, idle in all_idle if any_old_login(idle) for _ in idle]
 
     async def _log_in_one(self, node: ClusterNode) -> None:
         connection = node.acquire_connection()

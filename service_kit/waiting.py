@@ -36,8 +36,9 @@ def only_with_good(secrets: Secrets[Any]) -> Callable[..., Awaitable[web.StreamR
 
 
 def _waiting_app(allowed_origins: Sequence[str], *, hsts: bool) -> web.Application:
+    errors = answer_errors(lambda _: None)  # where they are counted is not known yet
     app = web.Application(
-        middlewares=[note_headers, _close, answer_errors, cors("/v1/", allowed_origins, "GET, POST"), _unavailable]
+        middlewares=[note_headers, _close, errors, cors("/v1/", allowed_origins, "GET, POST"), _unavailable]
     )
     app.on_response_prepare.append(add_headers(hsts=hsts))
 

@@ -130,6 +130,10 @@ class Cluster:
         held: list[Any] = self.tell(server, "CLUSTER SHARDS")
         return sum(len(shard["nodes"]) for shard in held) == len(self.servers)
 
+    def replica_of(self, master: RedisServer) -> RedisServer:
+        """The first that replicates it, as the cluster started."""
+        return self._replicas[self.masters.index(master)]
+
     def tell(self, server: RedisServer, *words: str | int) -> Any:
         """Send one node a command."""
         return self._clients[server.port].execute_command(*words)  # type: ignore[no-untyped-call] # redis-py's own

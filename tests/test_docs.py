@@ -55,7 +55,7 @@ def test_files_that_the_readme_names_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
-@pytest.mark.parametrize("page", ["SECURITY.md", "docs/faults.md"])
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/faults.md", "docs/threats.md"])
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     """Tests are named as ``tests/path.py::test_name`` (Python) or ``tests/path.test.mjs`` (page)."""
     text = (ROOT / page).read_text(encoding="utf-8")

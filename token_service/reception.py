@@ -44,7 +44,7 @@ class Reception:
         jwt = bearer_jwt(authorization) if self.issuer else None
         return identify(
             authorization=authorization,
-            origin=request.headers.get(hdrs.ORIGIN),
+            origin=_origin(request),
             address=request[ADDRESS_PSEUDONYM],
             allowed_origins=self.settings.allowed_origins,
             enabled=self.settings.callers,
@@ -69,6 +69,14 @@ class Reception:
             await self.rates.take("address", request[ADDRESS_PSEUDONYM], self.settings.mints_per_minute_per_address)
         except RedisUnavailable as error:
             raise unavailable() from error
+
+
+def _origin(request: web.Request) -> str | None:
+    """The page that asks. Raises Refusal where several are named: no browser does that, and only one can be judged."""
+    origins = request.headers.getall(hdrs.ORIGIN, [])
+    if len(origins) > 1:
+        raise Refusal("origin_not_allowed", message="Name one Origin.")
+    return origins[0] if origins else None
 
 
 def _is_at_fault(refusal: Refusal) -> bool:

@@ -14,6 +14,7 @@ from tests.stack import Stack
 
 Json = dict[str, Any]
 POLL_SECONDS = 0.02
+AUDITED = ("admin.", "edge.", "limits.", "mint.", "redeem.", "session.")
 
 
 class Traces:
@@ -39,6 +40,10 @@ class Traces:
         return [
             line for line in self._all_lines(process) if wanted <= {key: line.get(key) for key, _ in wanted}.items()
         ]
+
+    def audit(self, process: str) -> list[Json]:
+        """Every line of its audit trail."""
+        return [line for line in self._all_lines(process) if line["event"].startswith(AUDITED)]
 
     def _all_lines(self, process: str) -> list[Json]:
         """What a process logged so far; each line is read once, since a long test looks often."""

@@ -10,6 +10,7 @@ import pytest
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
 from service_kit.configuration import load
+from service_kit.profiles import parse_profiles
 from service_kit.secrets import Secrets
 from tests.examples import PROFILES_TOML
 
@@ -187,6 +188,28 @@ def test_an_upstream_needs_both_its_address_and_its_key(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], named: str
 ) -> None:
     assert problems(monkeypatch, **{"OPENAI_API_KEY": "", **environment}) == {named}
+
+
+IDENTITY = {"AZURE_OPENAI_ENDPOINT": AZURE["AZURE_OPENAI_ENDPOINT"], "AZURE_OPENAI_AUTH": "managed_identity"}
+
+
+@pytest.mark.parametrize("environment", [IDENTITY, IDENTITY | {"AZURE_OPENAI_API_KEY": "of another program"}])
+def test_azure_by_managed_identity_needs_no_key(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    settings = read(monkeypatch, **{"OPENAI_API_KEY": "", **environment})
+    assert [(upstream.name, upstream.secret) for upstream in settings.upstreams] == [("azure", None)]
+    assert settings.wants_identity
+    assert not read(monkeypatch, AZURE_OPENAI_ENDPOINT="", OPENAI_API_KEY="sk-1").wants_identity
+
+
+def test_the_vault_needs_no_key_of_an_upstream_that_takes_the_identity() -> None:
+    settings = {"airlock_profiles": parse_profiles(PROFILES_TOML), **{k.lower(): v for k, v in IDENTITY.items()}}
+    assert RelaySecrets.needed(settings) == ("redis-url", "token-signing-keys", "pseudonym-key")
+
+
+def test_how_azure_is_reached_is_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(monkeypatch, AZURE_OPENAI_AUTH="token") == {"azure_openai_auth"}
+    for scope in ("https://cognitiveservices.azure.com", "http://x/.default", "https:///.default", "x"):
+        assert problems(monkeypatch, AZURE_OPENAI_AUTH="key", AZURE_OPENAI_SCOPE=scope) == {"azure_openai_scope"}
 
 
 SWEDEN = """

@@ -370,6 +370,25 @@ def test_no_address_can_switch_checks_off(
     assert f"REDIS_URL: must not hold {option.partition('=')[0]}" in printed
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://one:6379", "must use TLS"),
+        ("unix:///run/redis", "must use TLS"),
+        (f"rediss://me:{CANARY}@one:6379", "must hold no user or password"),
+        (f"rediss://:{CANARY}@one:6379", "must hold no user or password"),
+        (f"rediss://one:6379?password={CANARY}", "must hold no user or password"),
+    ],
+)
+def test_entra_needs_tls_and_takes_no_other_login(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, said: str
+) -> None:
+    assert f"REDIS_URL: {said}" in refuse(bare_environment, capsys, REDIS_AUTH="entra", REDIS_URL=url)
+    settings = load(bare_environment, REDIS_AUTH="entra", REDIS_URL="rediss://one:10000")
+    assert settings.redis_auth == "entra"
+    assert "REDIS_AUTH: " in refuse(bare_environment, capsys, REDIS_AUTH="password", REDIS_URL=url)
+
+
 def test_what_is_read_of_the_sentinels_address() -> None:
     nodes = read_nodes(SENTINELS + "&ssl_certfile=/own.pem", "sentinel")
     assert nodes.hosts == (("one.example.com", 26379), ("two.example.com", 7000))

@@ -12,6 +12,7 @@ from typing import Any, cast
 import aiohttp
 import openai
 import pytest
+from multidict import CIMultiDict
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -158,6 +159,17 @@ async def test_a_refusal_stores_no_token(http: aiohttp.ClientSession, redis: Red
     assert await refusal(http, {}, {}) == (403, "origin_not_allowed", None)
     assert await refusal(http, {}, FROM_PAGE | {"Authorization": "Bearer wrong"}) == (401, "invalid_token", None)
     assert await records(redis) == []
+
+
+@pytest.mark.parametrize("origins", [(PAGE, "https://evil.example"), ("https://evil.example", PAGE), (PAGE, PAGE)])
+@pytest.mark.parametrize("authorization", [(), (("Authorization", "Bearer shop-key"),)], ids=["anonymous", "API key"])
+async def test_a_request_that_names_two_origins_mints_nothing(
+    http: aiohttp.ClientSession, redis: Redis, origins: tuple[str, str], authorization: tuple[tuple[str, str], ...]
+) -> None:
+    headers = CIMultiDict([*authorization, *(("Origin", origin) for origin in origins)])
+    async with http.post("/v1/realtime/client_secrets", json={}, headers=headers) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (403, "origin_not_allowed")
+    assert not await redis.keys("airlock:*:token:*")
 
 
 async def test_a_session_token_does_not_mint(http: aiohttp.ClientSession, redis: Redis) -> None:

@@ -27,7 +27,8 @@ def create_operator_app(
     It works with keys that are too old for anything else: whoever can end sessions must not be locked out.
     """
     app = web.Application(
-        middlewares=[note_headers, answer_errors, operators_only(keys)], client_max_size=MAX_BODY_BYTES
+        middlewares=[note_headers, answer_errors(operators.tally.refused), operators_only(keys)],
+        client_max_size=MAX_BODY_BYTES,
     )
     app.on_response_prepare.append(add_headers(hsts=hsts))
     operators.add_routes(app)
