@@ -26,7 +26,7 @@ import signal
 import ssl
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -171,6 +171,14 @@ class KeyVault:
         version = Version(value=value, enabled=enabled, id=secrets.token_hex(16), created=int(time.time()))
         self._secrets.setdefault(name, []).append(version)
         return version.id
+
+    def latest(self, name: str) -> str:
+        """The value of the latest version."""
+        return self._secrets[name][-1].value
+
+    def versions(self) -> Mapping[str, Sequence[Version]]:
+        """Every version of every secret that there is, oldest first."""
+        return self._secrets
 
     def remove(self, name: str) -> None:
         """Forget a secret with all its versions."""

@@ -31,7 +31,6 @@ from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
 from relay.upstream_credentials import open_credentials
 from relay.upstreams import Upstreams
-from service_kit import redis_client
 from service_kit.edge import ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
 from service_kit.http_server import Listener, Service, note_headers, serve
@@ -40,6 +39,7 @@ from service_kit.managed_identity import identity_if
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.redis_login import EntraLogins, logged_in
+from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
@@ -64,8 +64,7 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
     edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
     tls = client_context(settings.extra_ca_file)
     logins = EntraLogins() if settings.redis_auth == "entra" else None
-    redis_url = secrets.current.redis_url.get_secret_value()
-    redis = redis_client.connect(redis_url, settings.redis_mode, tls=tls, logins=logins)
+    redis = connect_by(secrets, settings.redis_mode, tls, logins)
     tally = Tally(redis, settings.airlock_env)
     app = web.Application(middlewares=[note_headers, answer_errors(tally.refused), edge, only_with_good(secrets)])
     app[SETTINGS] = settings

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
@@ -79,10 +79,26 @@ def check_options(url: str) -> None:
         raise ValueError(f"must not hold {', '.join(sorted(refused))}: certificates and names are always checked")
 
 
+def login_of(url: str) -> tuple[()] | tuple[str] | tuple[str, str]:
+    """Who logs in to the servers that hold the data: nobody, a password, or a user with one."""
+    options = parse_url(urlunsplit(urlsplit(url)._replace(netloc=f"{urlsplit(url).netloc.rpartition('@')[0]}@any")))
+    user, password = options.get("username"), options.get("password")
+    if user:
+        return str(user), str(password or "")
+    return (str(password),) if password else ()
+
+
+def without_login(url: str) -> str:
+    """The address alone."""
+    parts = urlsplit(url)
+    query = urlencode([each for each in parse_qsl(parts.query) if each[0] not in ("username", "password")])
+    # Not urlunsplit: it leaves out the slashes of unix:///run/redis.
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + (f"?{query}" if query else "")
+
+
 def has_login(url: str) -> bool:
     """Whether it says who logs in to the servers that hold the data."""
-    options = parse_url(urlunsplit(urlsplit(url)._replace(netloc=f"{urlsplit(url).netloc.rpartition('@')[0]}@any")))
-    return bool(options.get("username") or options.get("password"))
+    return bool(login_of(url))
 
 
 def without_tls_options(options: Mapping[str, Any]) -> dict[str, Any]:

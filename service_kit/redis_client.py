@@ -14,12 +14,12 @@ from typing import Any, Final, TypeAlias
 from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
+from redis.credentials import CredentialProvider
 
 from service_kit.client_address import limited_as
 from service_kit.redis_address import RedisMode, read_nodes
 from service_kit.redis_asking import Asking, Command, RedisUnavailable, any_old_login
 from service_kit.redis_cluster import ClusterClient
-from service_kit.redis_connections import Logins
 from service_kit.redis_pools import pool_of_primary, pool_of_server
 from service_kit.tls import client_context
 
@@ -78,7 +78,7 @@ RedisClient: TypeAlias = DirectClient | ClusterClient
 
 
 def connect(
-    url: str, mode: RedisMode = "single", *, tls: ssl.SSLContext | None = None, logins: Logins | None = None
+    url: str, mode: RedisMode = "single", *, tls: ssl.SSLContext | None = None, logins: CredentialProvider | None = None
 ) -> RedisClient:
     """A client for a ``REDIS_URL``; it connects on first use, over ``tls`` if it is to be TLS.
 

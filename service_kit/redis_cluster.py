@@ -10,10 +10,11 @@ from typing import Any, Final, TypeVar
 from redis import exceptions
 from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
+from redis.credentials import CredentialProvider
 
 from service_kit.redis_address import Nodes, without_tls_options
 from service_kit.redis_asking import Asking, Command, any_old_login
-from service_kit.redis_connections import Logins, TlsConnection
+from service_kit.redis_connections import TlsConnection
 from service_kit.redis_pools import MAX_CONNECTIONS, context_for, deadlines, no_retry
 
 MOST_REDIRECTIONS: Final = 4
@@ -24,7 +25,7 @@ T = TypeVar("T")
 class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # redis-py's classes disagree among themselves
     """A client of a cluster. What the cluster redirects is sent again, for it was not carried out; nothing else is."""
 
-    def __init__(self, nodes: Nodes, tls: ssl.SSLContext, logins: Logins | None) -> None:
+    def __init__(self, nodes: Nodes, tls: ssl.SSLContext, logins: CredentialProvider | None) -> None:
         RedisCluster.__init__(
             self,
             startup_nodes=[ClusterNode(host, port) for host, port in nodes.hosts],

@@ -15,9 +15,10 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 
 from service_kit.redis_address import Nodes, without_tls_options
-from service_kit.redis_connections import Logins, TlsConnection, TlsConnectionToPrimary
+from service_kit.redis_connections import TlsConnection, TlsConnectionToPrimary
 from service_kit.tls import with_files
 
 DEADLINE_SECONDS: Final = 1.0
@@ -42,7 +43,7 @@ def context_for(options: Mapping[str, Any], tls: ssl.SSLContext) -> ssl.SSLConte
     return with_files(tls, **files) if any(files.values()) else tls
 
 
-def pool_of_server(url: str, tls: ssl.SSLContext, logins: Logins | None) -> ConnectionPool:
+def pool_of_server(url: str, tls: ssl.SSLContext, logins: CredentialProvider | None) -> ConnectionPool:
     """Connections to ``redis://``, ``rediss://`` or ``unix://``."""
     options: dict[str, Any] = dict(parse_url(url))
     if options.get("connection_class") is SSLConnection:
@@ -58,7 +59,7 @@ def pool_of_server(url: str, tls: ssl.SSLContext, logins: Logins | None) -> Conn
     )
 
 
-def pool_of_primary(nodes: Nodes, tls: ssl.SSLContext, logins: Logins | None) -> ConnectionPool:
+def pool_of_primary(nodes: Nodes, tls: ssl.SSLContext, logins: CredentialProvider | None) -> ConnectionPool:
     """Connections to the primary; each new one asks the sentinels where that is."""
     sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py's own signature
         nodes.hosts,

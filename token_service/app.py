@@ -15,8 +15,9 @@ from service_kit.live_entries import LiveEntries
 from service_kit.live_slots import LiveSlots
 from service_kit.managed_identity import identity_if
 from service_kit.quotas import Quotas
-from service_kit.redis_client import Pseudonyms, connect
+from service_kit.redis_client import Pseudonyms
 from service_kit.redis_login import EntraLogins, logged_in
+from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
@@ -73,7 +74,7 @@ def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecr
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
     tls = client_context(settings.extra_ca_file)
     logins = EntraLogins() if settings.redis_auth == "entra" else None
-    redis = connect(secrets.current.redis_url.get_secret_value(), settings.redis_mode, tls=tls, logins=logins)
+    redis = connect_by(secrets, settings.redis_mode, tls, logins)
 
     tally = Tally(redis, settings.airlock_env)
     revocations = Revocations(redis, settings.airlock_env)
