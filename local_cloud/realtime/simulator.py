@@ -60,7 +60,7 @@ class Simulator:
         self.faults = Faults()
         self.answers: deque[Answer] = deque()
         self.connections: deque[Connection] = deque(maxlen=keep_connections)
-        self.accepts: Callable[[str], bool] = lambda key: behaviour.api_key in (None, key)
+        self.accepts: Callable[[str], bool] = lambda key: self._behaviour.api_key in (None, key)
         self._behaviour = behaviour
         self._host = host
         self._port = port
