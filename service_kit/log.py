@@ -68,8 +68,10 @@ ALLOWED_KEYS: Final = frozenset(
         "reference_id",
         "refused_events",
         "request_id",
+        "resource",  # that an access token is for
         "route",
         "seconds",
+        "secret",  # its name in the vault
         "service",
         "session_id",
         "started_at",

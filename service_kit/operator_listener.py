@@ -37,7 +37,7 @@ def identify_operator(authorization: Sequence[str], keys: Sequence[OperatorKey])
     return key
 
 
-def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web.StreamResponse]]:
+def operators_only(keys: Callable[[], tuple[OperatorKey, ...]]) -> Callable[..., Awaitable[web.StreamResponse]]:
     """A middleware that lets nobody but operators at the API and the metrics, and says 503 when Redis is away."""
 
     @web.middleware
@@ -45,7 +45,7 @@ def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web
         if not request.path.startswith(_API) and request.path != METRICS_PATH:
             return await handler(request)
         try:
-            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys)
+            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys())
         except Refusal as refusal:
             _note(request, "admin.denied", code=refusal.code)
             raise
@@ -72,7 +72,7 @@ def _note(request: web.Request, event: str, **fields: object) -> None:
 
 
 def create_operator_app(
-    keys: tuple[OperatorKey, ...],
+    keys: Callable[[], tuple[OperatorKey, ...]],
     telemetry: Recorder,
     count_refusal: Callable[[str], None],
     *,
@@ -80,7 +80,10 @@ def create_operator_app(
     readiness: Readiness,
     hsts: bool,
 ) -> web.Application:
-    """The application with what is the same on each: health, and ``/metrics``."""
+    """The application with what is the same on each: health, and ``/metrics``. ``keys`` are those in force now.
+
+    It works with keys that are too old for anything else: whoever can end sessions must not be locked out.
+    """
     app = web.Application(
         middlewares=[note_headers, answer_errors(count_refusal), operators_only(keys)], client_max_size=MAX_BODY_BYTES
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from service_kit.redis_client import RedisClient
+from service_kit.secrets import Secrets, SecretsT
 from service_kit.telemetry import Telemetry
 
 BEAT_SECONDS: Final = 0.05
@@ -62,3 +63,12 @@ def watch_redis(redis: RedisClient, telemetry: Telemetry) -> None:
         telemetry.gauge("airlock_redis_up", int(is_answered))
 
     redis.on_answer = tell
+
+
+def watch_vault(secrets: Secrets[SecretsT], telemetry: Telemetry) -> None:
+    """Tell how long each secret takes to be read from the vault, and whether it was."""
+
+    def tell(seconds: float, is_read: bool) -> None:
+        telemetry.timing("airlock_vault_ms", seconds * 1_000, outcome="ok" if is_read else "failed")
+
+    secrets.on_read = tell

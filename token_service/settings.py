@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Any, Final, get_args
 
-from pydantic import BeforeValidator, ValidationInfo, field_validator
-from pydantic_settings import NoDecode
+from pydantic import ValidationInfo, field_validator
 
-from service_kit.hashed_keys import OperatorKey, read_keys, refuse_twins
 from service_kit.profiles import CallerKind, Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
 from service_kit.upstreams import has_tls, provider_names
-from token_service.callers import ANONYMOUS_TENANT, CallerKey, MintsPerMinute, QuotaCount, QuotaUsd
+from token_service.callers import ANONYMOUS_TENANT, MintsPerMinute, QuotaCount, QuotaUsd
 from token_service.identity import IdentityRules, check_claim
 from token_service.issuer_keys import KEY_KIND, check_issuer
 
@@ -29,7 +27,6 @@ class TokenServiceSettings(ServiceSettings):
     """The token service's settings. Names are the environment's, in lower case."""
 
     callers: CommaSeparated = ()
-    caller_api_keys: Annotated[tuple[CallerKey, ...], NoDecode, BeforeValidator(read_keys)] = ()
     oidc_issuer: str | None = None
     oidc_audience: CommaSeparated = ()
     oidc_algorithms: CommaSeparated = ("RS256", "ES256")
@@ -58,33 +55,6 @@ class TokenServiceSettings(ServiceSettings):
         if not set(get_args(CallerKind)).issuperset(callers):
             raise ValueError("may hold only anonymous, api_key and oidc")
         return callers or ("anonymous",)
-
-    @field_validator("caller_api_keys")
-    @classmethod
-    def _caller_keys_fit(cls, keys: tuple[CallerKey, ...], info: ValidationInfo) -> tuple[CallerKey, ...]:
-        if not keys and "api_key" in info.data.get("callers", ()):
-            raise ValueError("is required, because CALLERS holds api_key")
-        refuse_twins(keys)
-        operators: tuple[OperatorKey, ...] = info.data.get("operator_keys", ())
-        if {key.hash for key in keys} & {key.hash for key in operators}:
-            raise ValueError("holds a key of OPERATOR_KEYS; operators need keys of their own")
-        profiles: Profiles | None = info.data.get("airlock_profiles")
-        if profiles is not None:
-            unknown = {name for key in keys for name in key.profiles} - profiles.profiles.keys()
-            if unknown:
-                raise ValueError(f"names profiles that do not exist: {', '.join(sorted(unknown))}")
-            uncounted = {
-                name
-                for key in keys
-                for name in key.profiles
-                if key.max_cost_usd is not None and not profiles.price_list.can_count(profiles.profiles[name].lock())
-            }
-            if uncounted:
-                raise ValueError(
-                    "limits a cost that cannot be counted, since the model has no price, in the profiles: "
-                    + ", ".join(sorted(uncounted))
-                )
-        return keys
 
     @field_validator("oidc_issuer")
     @classmethod
@@ -126,11 +96,6 @@ class TokenServiceSettings(ServiceSettings):
             return tenants
         if len(tenants) > 1:
             raise ValueError("names several tenants, and no OIDC_TENANT_CLAIM tells which is whose")
-        keys: tuple[CallerKey, ...] = info.data.get("caller_api_keys", ())
-        if not tenants and any(key.tenant == OIDC_TENANT for key in keys):
-            raise ValueError(
-                f"must name the tenant of OIDC callers, because an API key has the usual one, {OIDC_TENANT}"
-            )
         return tenants
 
     @field_validator("quota_usd_per_day", "tenant_quota_usd_per_day")
@@ -160,6 +125,16 @@ class TokenServiceSettings(ServiceSettings):
         if serve_page and folder is not None and not (folder / "index.html").is_file():
             raise ValueError(f"there is no index.html in {folder}")
         return serve_page
+
+    def check_list(self) -> list[str]:
+        """See :class:`ServiceSettings`."""
+        operators = "on a listener of their own" if self.operator_port is not None else "off"
+        return [
+            *super().check_list(),
+            f"callers: {', '.join(self.callers)}" + ("; issuer over https" if self.identity_rules else ""),
+            "relay address: wss",
+            f"operators: {operators}",
+        ]
 
     @property
     def identity_rules(self) -> IdentityRules | None:

@@ -131,7 +131,12 @@ _METRICS: Final = (
         "airlock_redis_ms", "both", "questions to Redis, from asking to the answer or to giving up", outcome=_OUTCOMES
     ),
     _gauge("airlock_redis_up", "0 or 1", "both", "whether the last question to Redis was answered"),
-    _timing("airlock_vault_ms", "both", "reads of all secrets from Key Vault", outcome=_OUTCOMES),
+    _timing(
+        "airlock_vault_ms",
+        "both",
+        "readings of one secret from Key Vault",
+        outcome=_OUTCOMES,
+    ),
     _timing(
         "airlock_event_loop_lag_ms",
         "both",
@@ -165,7 +170,8 @@ EVENTS: Final[dict[str, Event]] = {
         Event("redeem.replay", "a used token came again while its session was live, or from elsewhere", is_alert=True),
         Event("upstream.auth_failed", "an upstream does not accept our key", is_alert=True),
         Event("redis.down", "Redis does not answer; at most one in ten seconds", is_alert=True),
-        Event("vault.stale", "secrets could not be refreshed", is_alert=True),
+        Event("vault.stale", "a secret could not be refreshed, and how old it is", is_alert=True),
+        Event("vault.unavailable", "a service has no secrets yet, and the vault gives none", is_alert=True),
         Event("internal_error", "a bug: the place in the code", is_alert=True),
         Event("upstream.failed", "an upstream did not begin a session"),
         Event("mint.limited", "a caller mints too fast"),
@@ -201,6 +207,7 @@ ATTRIBUTES: Final = frozenset(
         "request_id",
         "route",
         "seconds",
+        "secret",
         "session_id",
         "token_id",
         "tokens",

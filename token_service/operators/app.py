@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,14 @@ PAGE_FOLDER: Final = Path(__file__).parent / "page"
 
 
 def create_operator_app(
-    operators: Operators, keys: tuple[OperatorKey, ...], telemetry: Recorder, readiness: Readiness, *, hsts: bool
+    operators: Operators,
+    keys: Callable[[], tuple[OperatorKey, ...]],
+    telemetry: Recorder,
+    readiness: Readiness,
+    *,
+    hsts: bool,
 ) -> web.Application:
-    """The application; the resources behind it belong to the public one."""
+    """The application; the resources behind it belong to the public one, and ``keys`` are those in force now."""
     app = create_listener_app(
         keys, telemetry, operators.tally.refused, service="token_service", readiness=readiness, hsts=hsts
     )

@@ -16,7 +16,7 @@ from service_kit.telemetry.backends import TelemetryBackend, is_installed, open_
 from service_kit.telemetry.connection_string import Ingestion, parse_connection_string
 from service_kit.telemetry.exporting import Exporter
 from service_kit.telemetry.recorder import MAX_EVENTS, MAX_SPANS, Recorder
-from tests.certificates import self_signed
+from tests.certificates import vouched_for
 from tests.end_to_end.traces import until
 
 BACKENDS: tuple[TelemetryBackend, ...] = ("opencensus", "otel")
@@ -230,7 +230,7 @@ async def test_a_credential_is_shown_where_there_is_one(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     credential = Credential()
-    certificate, serves_with, _ = self_signed(tmp_path)
+    certificate, serves_with, _ = vouched_for(tmp_path)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     async with ApplicationInsights(tls=serves_with) as ingestion:
         recorder = opened(ingestion, credential=credential)
@@ -243,7 +243,7 @@ async def test_a_credential_is_shown_where_there_is_one(
 
 
 async def test_a_certificate_that_is_not_trusted_gets_nothing(opened: Open, tmp_path: Path) -> None:
-    _, serves_with, _ = self_signed(tmp_path)
+    _, serves_with, _ = vouched_for(tmp_path)
     async with ApplicationInsights(tls=serves_with) as ingestion:
         recorder = opened(ingestion, credential=Credential())
         record_some(recorder)
