@@ -195,13 +195,10 @@ async def test_a_black_hole_keeps_nobody_waiting_and_memory_is_bounded(
     recorder = opened(ingestion)
     recorder.event("redis.down", {})
     await until(lambda: ingestion.requests > 0, 10)
-    longest = 0.0
     for _ in range(3 * MAX_SPANS):
-        began = time.thread_time()
         recorder.event("redis.down", {})
         recorder.span("session", "internal").end()
-        longest = max(longest, time.thread_time() - began)
-    assert longest < 0.05
+    assert ingestion.requests == 1  # all of it while the first hangs: nothing waited for it
     assert (len(recorder.events), len(recorder.spans)) == (MAX_EVENTS, MAX_SPANS)
     assert dropped(recorder) == {"events": 3 * MAX_SPANS + 1 - MAX_EVENTS, "spans": 2 * MAX_SPANS}
     assert await close(recorder, 1) < 1.5
