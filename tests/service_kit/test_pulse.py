@@ -2,12 +2,16 @@
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
-from service_kit.pulse import BEAT_SECONDS, Pulse, watch_redis
+from local_cloud.key_vault import Fault
+from service_kit.pulse import BEAT_SECONDS, Pulse, watch_redis, watch_vault
 from service_kit.redis_client import RedisClient, RedisUnavailable, connect
 from service_kit.telemetry import Recorder
+from tests.azure import azure_with
+from tests.service_kit.test_vault_secrets import VALUES, token_service_s
 
 LAG = "airlock_event_loop_lag_ms"
 
@@ -55,3 +59,19 @@ async def test_what_redis_answers_and_what_it_does_not_is_told(redis: RedisClien
     look = telemetry.values.look()
     assert look.gauges["airlock_redis_up", ()] == 0
     assert look.timings["airlock_redis_ms", ("failed",)].count == 1
+
+
+async def test_each_reading_of_a_secret_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with azure_with(tmp_path, VALUES) as azure:
+        for name, value in azure.identity.environment.items():
+            monkeypatch.setenv(name, value)
+        telemetry, secrets = Recorder(), token_service_s(azure, 3_600)
+        watch_vault(secrets, telemetry)
+        async with secrets.kept():
+            await secrets.arrive()
+            read = telemetry.values.look().timings["airlock_vault_ms", ("ok",)]
+            assert read.count == len(VALUES)
+            assert read.sum > 0
+            azure.vault.faults.append(Fault("unavailable"))
+            await secrets.reread("redis-url")
+        assert telemetry.values.look().timings["airlock_vault_ms", ("failed",)].count == 1
