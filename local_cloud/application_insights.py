@@ -164,7 +164,10 @@ class ApplicationInsights:
                 await self._stopping.wait()
         body = {"itemsReceived": len(envelopes), "itemsAccepted": len(envelopes) - len(refused), "errors": errors}
         headers = {"Retry-After": behaviour.retry_after, "Location": behaviour.location}
-        return web.json_response(body, status=status, headers={k: v for k, v in headers.items() if v is not None})
+        answer = web.json_response(body, status=status, headers={k: v for k, v in headers.items() if v is not None})
+        if self._tls is not None:
+            answer.force_close()  # else the end of TLS would be waited for when we stop, from clients that keep it open
+        return answer
 
     async def _take(self, envelopes: list[Json]) -> None:
         self.envelopes.extend(envelopes)

@@ -69,7 +69,7 @@ async def test_a_failure_is_told_too() -> None:
 def test_a_connection_string_is_enough(
     bare_environment: pytest.MonkeyPatch, variables: dict[str, str], backend: str
 ) -> None:
-    settings: ServiceSettings = load(bare_environment, AIRLOCK_ENV="production", **variables)
+    settings: ServiceSettings = load(bare_environment, **variables)
     assert settings.telemetry_backend == backend
     assert "444444444444" not in repr(settings)
 
