@@ -10,25 +10,26 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-import structlog
 from aiohttp import web
 
 from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
 from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
+from relay.connect_rates import ConnectRates, TooManyConnects
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
 from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
+from relay.refusals import Refusals
 from relay.replay import ReplayAlarm
-from relay.session import Relay, refuse_by_close, run_session
+from relay.session import Relay, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
 from relay.upstreams import Upstreams
 from service_kit import redis_client
-from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
+from service_kit.edge import ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
 from service_kit.http_server import Listener, note_headers, serve
 from service_kit.live_entries import LiveEntries
@@ -37,7 +38,7 @@ from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Revocations
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
-from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
+from service_kit.web import Readiness, add_headers, answer_errors
 
 USER_AGENT: Final = "realtime-airlock/0.1"
 PATHS: Final = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
@@ -46,7 +47,6 @@ SETTINGS: Final = web.AppKey("settings", RelaySettings)
 CODEC: Final = web.AppKey("codec", SessionTokenCodec)
 LIVE: Final = web.AppKey("live", LiveSessions)
 RELAY: Final = web.AppKey("relay", Relay)
-TALLY: Final = web.AppKey("tally", Tally)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
@@ -54,12 +54,12 @@ def create_app(settings: RelaySettings) -> web.Application:
     """Wire the relay; resources open at start-up and close in reverse order."""
     pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
     edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
-    app = web.Application(middlewares=[note_headers, answer_errors, edge])
+    redis = redis_client.connect(settings.redis_url.get_secret_value(), settings.redis_mode)
+    tally = Tally(redis, settings.airlock_env)
+    app = web.Application(middlewares=[note_headers, answer_errors(tally.refused), edge])
     app[SETTINGS] = settings
     app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
     app[LIVE] = live = LiveSessions(settings.max_sessions)
-    redis = redis_client.connect(settings.redis_url.get_secret_value(), settings.redis_mode)
-    app[TALLY] = Tally(redis, settings.airlock_env)
     app[READINESS] = Readiness(redis=redis.answers)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
@@ -70,23 +70,26 @@ def create_app(settings: RelaySettings) -> web.Application:
         )
         redemptions = Redemptions(redis, settings.airlock_env, settings.redis_wait_replicas)
         revocations = Revocations(redis, settings.airlock_env)
+        leases = Leases(redis, settings.airlock_env, pseudonyms, ceilings)
         alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
         async with (
             _open(settings.websockets) as websockets,
             heard_orders(redis, revocations, live),
-            app[TALLY].flushing(),
+            tally.flushing(),
         ):
             app[RELAY] = Relay(
                 websockets=websockets,
+                connects=ConnectRates(settings.connects_per_minute_per_address),
+                refusals=Refusals(websockets, live, tally),
                 upstreams=Upstreams([Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams]),
                 redemptions=redemptions,
                 replay_alarm=alarm,
                 revocations=revocations,
-                leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
+                leases=leases,
                 quotas=Quotas(redis, settings.airlock_env),
                 live=live,
                 entries=LiveEntries(redis, settings.airlock_env),
-                tally=app[TALLY],
+                tally=tally,
                 pseudonyms=pseudonyms,
                 prices=settings.airlock_profiles.price_list,
                 replica=_replica(),
@@ -97,6 +100,7 @@ def create_app(settings: RelaySettings) -> web.Application:
             check.cancel()
             await asyncio.wait([check])
             await alarm.close()
+            await leases.close()
         await redis.aclose()
 
     app.cleanup_ctx.append(resources)
@@ -124,7 +128,7 @@ async def _open(library: WebSocketLibrary) -> AsyncIterator[WebSockets]:
 
 async def _realtime(request: web.Request) -> web.StreamResponse:
     """``GET /v1/realtime``: admit, then run the session. Raises Refusal."""
-    app = request.app
+    app, relay = request.app, request.app[RELAY]
     settings = app[SETTINGS]
     try:
         ticket = admit(
@@ -136,21 +140,14 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             now=time.time(),
         )
     except Refusal as refusal:
-        structlog.get_logger().info(
-            "redeem.denied",
-            code=refusal.code,
-            param=refusal.param,
-            request_id=request[REQUEST_ID],
-            address=request[ADDRESS_PSEUDONYM],
-        )
-        app[TALLY].count(f"refused:{refusal.code}")
-        if not (isinstance(refusal, Expired) and refusal.by_subprotocol):
-            raise
-        with app[LIVE].goodbye() as may_tell:
-            if not may_tell:
-                raise
-            return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL, app[RELAY].websockets)
-    return await run_session(request, ticket, app[RELAY], request[ADDRESS])
+        by_close = isinstance(refusal, Expired) and refusal.by_subprotocol
+        told = refusal
+        try:
+            relay.connects.count_refused(request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
+        except TooManyConnects as too_many:
+            told = too_many
+        return await relay.refusals.answer(request, told, by_close=by_close, subprotocol=REALTIME_SUBPROTOCOL)
+    return await run_session(request, ticket, relay)
 
 
 async def serve_relay(settings: RelaySettings) -> None:

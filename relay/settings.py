@@ -21,8 +21,8 @@ class RelaySettings(ServiceSettings):
     openai_api_key: SecretStr | None = None
     websockets: WebSocketLibrary = "picows"
     replay_ends_session: bool = False
+    connects_per_minute_per_address: Annotated[int, Field(ge=1, le=10_000_000)] = 6_000
     max_sessions: Annotated[int, Field(ge=1, le=100_000)] = 1_000
-    max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
 
     @field_validator("airlock_profiles")
     @classmethod

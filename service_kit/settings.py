@@ -79,6 +79,7 @@ class ServiceSettings(BaseSettings):
     trusted_edge: Networks = ()
     azure_front_door_id: str | None = None
     max_sessions_per_subject: Annotated[int, Field(ge=1, le=1_000_000)] = 3
+    max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"

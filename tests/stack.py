@@ -20,7 +20,8 @@ READY_SECONDS = 20.0
 STOP_SECONDS = 40.0
 USUAL = {
     "DRAIN_SECONDS": "4",
-    # A test mints from one address what a town would.
+    # A test mints, and connects, from one address as a town would.
+    "CONNECTS_PER_MINUTE_PER_ADDRESS": "1000000",
     "MINTS_PER_MINUTE_PER_ADDRESS": "1000000",
     "MINTS_PER_MINUTE_PER_SUBJECT": "1000000",
     "MINTS_PER_MINUTE_PER_TENANT": "1000000",

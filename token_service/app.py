@@ -81,7 +81,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         middlewares=[
             note_headers,
             in_flight.count,
-            answer_errors,
+            answer_errors(tally.refused),
             check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms),
             cors("/v1/", settings.allowed_origins, "GET, POST"),
         ],
@@ -115,7 +115,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         rates,
         quotas,
     )
-    own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), pseudonyms)
+    own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), revocations, pseudonyms)
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
     app.router.add_get("/v1/limits", own_limits.show)
     add_document(app, openapi.PATH, openapi.public_document())

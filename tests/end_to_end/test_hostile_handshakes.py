@@ -46,6 +46,7 @@ async def answer_to(stack: Stack, request: str, lines: Sequence[str], token: str
     """The head of the relay's answer, and the body of a refusal."""
     port = int(stack.relay_base_urls[0].split(":")[2].partition("/")[0])
     text = "\r\n".join((request, *lines, f"Origin: {stack.page_url}", "", "")).replace("TOKEN", token)
+    text = text.replace("PAGE", stack.page_url)
     async with asyncio.timeout(SECONDS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -93,6 +94,7 @@ TRICKS: list[tuple[str, str, Sequence[str], int]] = [
     ("another case", GET, (*UPGRADE, BY_SUBPROTOCOL.replace("realtime", "Realtime")), 400),
     # Origins
     ("two Origins", GET, (*UPGRADE, BEARER, "Origin: https://evil.example"), 403),
+    ("the Origin twice", GET, (*UPGRADE, BEARER, "Origin: PAGE"), 403),
     # Not this upgrade
     ("HTTP/1.0", "GET /v1/realtime HTTP/1.0", (*UPGRADE, BEARER), 426),
     ("version 8", GET, (*without("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"), BEARER), 426),

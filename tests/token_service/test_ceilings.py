@@ -19,7 +19,8 @@ def holder_of(**ceilings: Any) -> Caller:
 
 def test_the_defaults(make_settings: MakeSettings) -> None:
     ceilings = ceilings_of(holder_of(), make_settings())
-    assert (ceilings.mints_per_minute, ceilings.mints_per_minute_of_tenant, ceilings.sessions) == (30, 6_000, 3)
+    assert (ceilings.mints_per_minute, ceilings.mints_per_minute_of_tenant) == (30, 6_000)
+    assert (ceilings.sessions, ceilings.sessions_of_tenant) == (3, 1_000)
     assert not ceilings.subject_quota.is_set
     assert not ceilings.tenant_quota.is_set
 
@@ -42,6 +43,7 @@ def test_a_key_s_ceiling_may_be_lower_or_higher(make_settings: MakeSettings, fac
         "mints_per_minute_per_subject": 30,
         "mints_per_minute_per_tenant": 6_000,
         "max_sessions_per_subject": 4,
+        "max_sessions_per_tenant": 40,
         "quota_seconds_per_day": 3_600,
         "quota_tokens_per_day": 50_000,
         "tenant_quota_seconds_per_day": 36_000,
@@ -53,6 +55,7 @@ def test_a_key_s_ceiling_may_be_lower_or_higher(make_settings: MakeSettings, fac
     assert ceilings.mints_per_minute == own["mints_per_minute_per_subject"]
     assert ceilings.mints_per_minute_of_tenant == own["mints_per_minute_per_tenant"]
     assert ceilings.sessions == own["max_sessions_per_subject"]
+    assert ceilings.sessions_of_tenant == own["max_sessions_per_tenant"]
     assert ceilings.subject_quota == Quota(
         seconds=own["quota_seconds_per_day"], tokens=own["quota_tokens_per_day"], micro_usd=1
     )

@@ -93,6 +93,20 @@ async def test_a_token_of_the_issuer_mints_for_its_subject(
         assert (claims.profile, claims.origin) == ("default", PAGE)
 
 
+async def test_it_sees_its_own_limits_and_of_its_tenant_s_only_whether_they_hold_it(
+    make_http: MakeHttp, issuer: LocalIssuer, redis: Redis
+) -> None:
+    http = await make_http(mints_per_minute_per_tenant=1)
+    for held in ([], ["mints_per_minute"]):
+        async with http.get("/v1/limits", headers=bearer(issuer.token())) as response:
+            assert response.status == 200
+            seen = await response.json()
+        assert seen.keys() == {"limits", "held_by_tenant"}
+        assert seen["held_by_tenant"] == held
+        if not held:
+            await mint(http, issuer.token(), Origin=PAGE)
+
+
 async def test_a_token_minted_outside_a_page_is_bound_to_none(
     make_http: MakeHttp, issuer: LocalIssuer, redis: Redis
 ) -> None:

@@ -99,12 +99,17 @@ async def test_an_answer_has_exactly_the_documented_fields(http: aiohttp.ClientS
         assert answer.keys() == minted.keys()
         assert answer["airlock"].keys() == minted["airlock"]["properties"].keys()
         assert schemas["Session"]["properties"].keys() <= answer["session"].keys()
-    limits = schemas["Limits"]["properties"]["limits"]["properties"]
-    async with http.get(LIMITS, headers=FROM_PAGE) as response:
-        said = (await response.json())["limits"]
-        assert said.keys() == limits.keys()
-        for name, shown in said.items():
-            assert shown.keys() == limits[name]["properties"].keys()
+    documented = schemas["Limits"]["properties"]
+    assert set(schemas["Limits"]["required"]) == documented.keys() - {"tenant"}
+    for headers, unsaid in ((FROM_SHOP, set[str]()), (FROM_PAGE, {"tenant"})):
+        async with http.get(LIMITS, headers=headers) as response:
+            said = await response.json()
+        assert said.keys() == documented.keys() - unsaid
+        for holder in said.keys() & {"limits", "tenant"}:
+            limits = documented[holder]["properties"]
+            assert said[holder].keys() == limits.keys()
+            for name, shown in said[holder].items():
+                assert shown.keys() == limits[name]["properties"].keys()
     async with http.post(MINT, json={}) as response:
         assert (await response.json())["error"].keys() == error.keys() - {"retry", "retry_after"}
 
@@ -144,6 +149,7 @@ CASES = [
     Case(MINT, 415, "unsupported_media_type", {"data": b"{}", "headers": FROM_PAGE | {"Content-Type": "text/plain"}}),
     Case(MINT, 429, "rate_limited", from_shop("busy"), {"mints_per_minute_per_subject": 1}, times=2),
     Case(LIMITS, 401, "invalid_token", {"headers": {"Authorization": "Bearer another"}}),
+    Case(LIMITS, 403, "blocked", {"headers": FROM_SHOP}, {"caller_api_keys": (SHOP | {"name": "blocked"},)}),
     Case(LIMITS, 403, "edge_not_allowed", {"headers": FROM_SHOP}, EDGE),
     Case(LIMITS, 403, "origin_not_allowed", {"headers": {"Origin": "https://evil.example"}}),
     Case(LIMITS, 429, "rate_limited", {"headers": FROM_PAGE}, ONE_BY_ADDRESS, times=2),

@@ -101,7 +101,9 @@ def _unblock(options: argparse.Namespace) -> str:
 
 def _blocks(options: argparse.Namespace) -> str:
     blocks = _ask(options, "GET", "blocks")["blocks"]
-    lines = [f"{block['kind']} {block['id']} ({block['name']}) until {_time(block['until'])}" for block in blocks]
+    lines = [
+        f"{block['kind']} {block['id']} ({_printable(block['name'])}) until {_time(block['until'])}" for block in blocks
+    ]
     return "\n".join(lines) or "nobody is blocked"
 
 
@@ -119,7 +121,12 @@ def _query(options: argparse.Namespace) -> str:
 def _shown(name: str, value: object) -> str:
     if name == "ends_at":
         return _time(float(str(value)))
-    return "-" if value is None else str(value)
+    return "-" if value is None else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """For a terminal: names of other people's choice must not move its cursor or colour it."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
 
 
 def _time(seconds: float) -> str:

@@ -21,7 +21,8 @@ PAGE_FOLDER: Final = Path(__file__).parent / "page"
 def create_operator_app(operators: Operators, keys: tuple[OperatorKey, ...], *, hsts: bool) -> web.Application:
     """The application; the resources behind it belong to the public one."""
     app = web.Application(
-        middlewares=[note_headers, answer_errors, operators_only(keys)], client_max_size=MAX_BODY_BYTES
+        middlewares=[note_headers, answer_errors(operators.tally.refused), operators_only(keys)],
+        client_max_size=MAX_BODY_BYTES,
     )
     app.on_response_prepare.append(add_headers(hsts=hsts))
     operators.add_routes(app)
