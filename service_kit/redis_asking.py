@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
+from weakref import WeakSet
 
 import structlog
 from redis import exceptions
 from redis.asyncio.client import PubSub
 
 from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
+from service_kit.redis_connections import TlsConnection
 from service_kit.redis_pools import DEADLINE_SECONDS
 
 COMPLAIN_SECONDS: Final = 10.0
@@ -37,6 +39,7 @@ class Asking:
 
     def __init__(self) -> None:
         self._breaker = Breaker()
+        self._subscriptions: WeakSet[PubSub] = WeakSet()
         self._complained_at = -COMPLAIN_SECONDS
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
@@ -92,9 +95,34 @@ class Asking:
         A redirection of the first is followed, since nothing was carried out.
         """
 
-    @abstractmethod
     async def subscription(self) -> PubSub:
         """A subscription to nothing yet, at a server that hears all that is published. Raises what redis-py raises."""
+        subscription = await self._subscription()
+        self._subscriptions.add(subscription)
+        return subscription
+
+    async def log_in_again(self) -> None:
+        """Have all connections with an old login, but those in use, log in with the newest. Never raises.
+
+        One in use does so before its next command.
+        """
+        subscribed = [each.connection for each in self._subscriptions if _has_old_login(each.connection)]
+        again = [*self._idle_logins(), *(connection.log_in_while_subscribed() for connection in subscribed)]
+        await asyncio.gather(*(self._or_complain(login) for login in again))
+
+    async def _or_complain(self, login: Awaitable[None]) -> None:
+        try:
+            await login
+        except FAILURES as error:
+            self.complain(type(error).__name__)
+
+    @abstractmethod
+    def _idle_logins(self) -> list[Awaitable[None]]:
+        """For each idle connection, if one has an old login, what takes it, has it log in, and gives it back."""
+
+    @abstractmethod
+    async def _subscription(self) -> PubSub:
+        """See ``subscription``."""
 
     @abstractmethod
     async def _ping(self) -> None:
@@ -121,3 +149,12 @@ class Asking:
 def _times_cancelled() -> int:
     task = asyncio.current_task()
     return task.cancelling() if task else 0
+
+
+def _has_old_login(connection: object) -> TypeGuard[TlsConnection]:
+    return isinstance(connection, TlsConnection) and connection.has_old_login
+
+
+def any_old_login(connections: Iterable[object]) -> bool:
+    """Whether one of them should log in again."""
+    return any(_has_old_login(connection) for connection in connections)

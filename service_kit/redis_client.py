@@ -6,18 +6,22 @@ How questions are put, and what becomes of those without an answer, stands in :m
 from __future__ import annotations
 
 import hmac
+import ssl
+from collections.abc import Awaitable
 from hashlib import sha1, sha256
 from typing import Any, Final, TypeAlias
 
 from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
+from redis.credentials import CredentialProvider
 
 from service_kit.client_address import limited_as
 from service_kit.redis_address import RedisMode, read_nodes
-from service_kit.redis_asking import Asking, Command, RedisUnavailable
+from service_kit.redis_asking import Asking, Command, RedisUnavailable, any_old_login
 from service_kit.redis_cluster import ClusterClient
 from service_kit.redis_pools import pool_of_primary, pool_of_server
+from service_kit.tls import client_context
 
 __all__ = ["ClusterClient", "DirectClient", "Pseudonyms", "RedisClient", "RedisUnavailable", "Script", "connect"]
 
@@ -52,9 +56,19 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
                 pipeline.execute_command(*command)
             return await pipeline.execute(raise_on_error=False)
 
-    async def subscription(self) -> PubSub:
-        """See ``Asking``."""
+    async def _subscription(self) -> PubSub:
         return self.pubsub()
+
+    def _idle_logins(self) -> list[Awaitable[None]]:
+        idle = self.connection_pool._available_connections  # noqa: SLF001 - redis-py has no public list
+        return [self._log_in_one() for _ in idle] if any_old_login(idle) else []
+
+    async def _log_in_one(self) -> None:
+        connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call] # as above
+        try:
+            await connection.check_health()
+        finally:
+            await self.connection_pool.release(connection)
 
     async def _ping(self) -> None:
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
@@ -63,11 +77,19 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
 RedisClient: TypeAlias = DirectClient | ClusterClient
 
 
-def connect(url: str, mode: RedisMode = "single") -> RedisClient:
-    """A client for a ``REDIS_URL``; it connects on first use."""
+def connect(
+    url: str, mode: RedisMode = "single", *, tls: ssl.SSLContext | None = None, logins: CredentialProvider | None = None
+) -> RedisClient:
+    """A client for a ``REDIS_URL``; it connects on first use, over ``tls`` if it is to be TLS.
+
+    ``logins``, if given, says who logs in, in place of the address.
+    """
+    tls = tls or client_context(None)
     if mode == "cluster":
-        return ClusterClient(read_nodes(url, mode))
-    return DirectClient(pool_of_primary(read_nodes(url, mode)) if mode == "sentinel" else pool_of_server(url))
+        return ClusterClient(read_nodes(url, mode), tls, logins)
+    if mode == "sentinel":
+        return DirectClient(pool_of_primary(read_nodes(url, mode), tls, logins))
+    return DirectClient(pool_of_server(url, tls, logins))
 
 
 class Script:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from redis import exceptions
 from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode, PipelineCommand, RedisCluster
+from redis.credentials import CredentialProvider
 
-from service_kit.redis_address import Nodes
-from service_kit.redis_asking import Asking, Command
-from service_kit.redis_pools import MAX_CONNECTIONS, deadlines, no_retry
-from service_kit.redis_tls import share_context_of_nodes
+from service_kit.redis_address import Nodes, without_tls_options
+from service_kit.redis_asking import Asking, Command, any_old_login
+from service_kit.redis_connections import TlsConnection
+from service_kit.redis_pools import MAX_CONNECTIONS, context_for, deadlines, no_retry
 
 MOST_REDIRECTIONS: Final = 4
 
@@ -23,7 +25,7 @@ T = TypeVar("T")
 class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # redis-py's classes disagree among themselves
     """A client of a cluster. What the cluster redirects is sent again, for it was not carried out; nothing else is."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, tls: ssl.SSLContext, logins: CredentialProvider | None) -> None:
         RedisCluster.__init__(
             self,
             startup_nodes=[ClusterNode(host, port) for host, port in nodes.hosts],
@@ -33,12 +35,16 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # redis-py's cl
             # At every fifth slot that moved redis-py would cut all connections, with the questions that are under way.
             reinitialize_steps=0,
             retry=no_retry(),
-            ssl=nodes.has_tls,
+            credential_provider=logins,
             **deadlines(),
-            **nodes.options,
+            **without_tls_options(nodes.options),
         )
-        if nodes.has_tls:
-            share_context_of_nodes(self)
+        if nodes.has_tls:  # redis-py has no place for a class of connections
+            tls = context_for(nodes.options, tls)
+            self.connection_kwargs |= {"connection_class": TlsConnection, "tls": tls}  # which new nodes get
+            for node in self.nodes_manager.startup_nodes.values():
+                node.connection_class = TlsConnection
+                node.connection_kwargs["tls"] = tls
         Asking.__init__(self)
         self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
 
@@ -78,13 +84,26 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # redis-py's cl
                     break
         return [command.result for command in sent]
 
-    async def subscription(self) -> PubSub:
-        """See ``Asking``. Any node will do, replicas too: the cluster carries what is published to all of them.
+    async def _subscription(self) -> PubSub:
+        """Any node will do, replicas too: the cluster carries what is published to all of them.
 
         Another one each time, so that one that is gone costs a single try.
         """
         await self.initialize()
         return self.pubsub(node=self.get_random_node())
+
+    def _idle_logins(self) -> list[Awaitable[None]]:
+        # Those that the address names have connections of their own, and equal those of the same name found since.
+        nodes = [*self.nodes_manager.nodes_cache.values(), *self.nodes_manager.startup_nodes.values()]
+        all_idle = [(node, node._free) for node in nodes]  # noqa: SLF001 - redis-py has no public list
+        return [self._log_in_one(node) for node, idle in all_idle if any_old_login(idle) for _ in idle]
+
+    async def _log_in_one(self, node: ClusterNode) -> None:
+        connection = node.acquire_connection()
+        try:
+            await connection.check_health()  # type: ignore[no-untyped-call] # redis-py's own signature
+        finally:
+            node.release(connection)
 
     def _node_at(self, host: str, port: int) -> ClusterNode:
         node = self.get_node(host, port)

@@ -36,7 +36,9 @@ import relay.session
 import relay.wire
 import service_kit.redis_client
 from relay.memory import scrubbing_environment
+from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
+from service_kit.secrets import Secrets
 
 _create_app = relay.app.create_app
 BREAK = {"type": "input_text", "text": "break"}
@@ -73,9 +75,9 @@ def alter(module: object, name: str, value: object) -> None:
     setattr(module, name, value)
 
 
-def create_app(settings: RelaySettings) -> web.Application:
+def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.Application:
     """The relay's app and the window."""
-    app = _create_app(settings)
+    app = _create_app(settings, secrets)
     app.router.add_get("/tests/state", tell_state)
     app.router.add_get("/tests/stall", stall)
     app.router.add_get("/tests/clock", set_clock)

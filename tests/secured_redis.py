@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from tests.certificates import self_signed
+from local_cloud.certificates import ThrowAwayAuthority
 
 USER: Final = "airlock"
 SENTINEL_USER: Final = "watcher"
 
 
 class Security:
-    """One certificate and two users, one for the data and one for the sentinels; nobody else may do anything.
+    """One authority and two users, one for the data and one for the sentinels; nobody else may do anything.
 
     Over plain TCP, too, somebody has to say that a server is up: whoever has not logged in may ask for INFO alone.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.certificate, *_ = self_signed(folder, "127.0.0.1")
+        self.authority = ThrowAwayAuthority(folder)
+        self.certificate = self.authority.ca_file
+        self._server = self.authority.issue()
         self.password, self.sentinel_password = secrets.token_urlsafe(), secrets.token_urlsafe()
         self._users = folder / "users.acl"
         self._users.write_text(
@@ -43,12 +45,12 @@ class Security:
 
     def tls(self, port: int) -> dict[str, str]:
         """What a server or sentinel needs to speak TLS at a port, and to the others."""
-        pem = str(self.certificate)
+        certificate, key = map(str, self._server)
         return {
             "tls-port": str(port),
-            "tls-cert-file": pem,
-            "tls-key-file": pem,
-            "tls-ca-cert-file": pem,
+            "tls-cert-file": certificate,
+            "tls-key-file": key,
+            "tls-ca-cert-file": str(self.certificate),
             "tls-auth-clients": "no",
             "tls-replication": "yes",
         }

@@ -14,9 +14,11 @@ from aiohttp import hdrs, web
 from service_kit.edge import ADDRESS_PSEUDONYM
 from service_kit.errors import Refusal
 from service_kit.redis_client import RedisUnavailable
+from service_kit.secrets import Secrets
 from token_service.callers import Caller, bearer_jwt, identify
 from token_service.issuer import Issuer
 from token_service.mint_rates import MintRates, Scope
+from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 
 _RETRY_SECONDS: Final = 1
@@ -32,6 +34,7 @@ class Reception:
     """Receives callers."""
 
     settings: TokenServiceSettings
+    secrets: Secrets[TokenServiceSecrets]
     rates: MintRates
     issuer: Issuer | None
 
@@ -45,7 +48,7 @@ class Reception:
             address=request[ADDRESS_PSEUDONYM],
             allowed_origins=self.settings.allowed_origins,
             enabled=self.settings.callers,
-            keys=self.settings.caller_api_keys,
+            keys=self.secrets.current.caller_api_keys,
             identity=await self.issuer.identify(jwt) if self.issuer and jwt else None,
             oidc_tenants=self.settings.oidc_tenants,
         )

@@ -15,13 +15,12 @@ from structlog.testing import capture_logs
 
 import relay.app
 import token_service.app
-from relay.settings import RelaySettings
 from service_kit.redis_client import Pseudonyms, RedisClient
 from service_kit.tally import Tally
+from tests.configured import configured_relay
 from tests.examples import KEY, PAGE
 from tests.serving import serving
 from tests.token_service.conftest import MakeSettings, make_settings
-from token_service.settings import TokenServiceSettings
 
 __all__ = ["make_settings"]
 
@@ -50,13 +49,13 @@ def serve(make_settings: MakeSettings) -> Serve:
 
 def app_of(service: Service, make_settings: MakeSettings, settings: dict[str, Any]) -> web.Application:
     if service == "token_service":
-        return token_service.app.create_app(make_settings(**settings))
-    shared: TokenServiceSettings = make_settings()
+        return token_service.app.create_app(*make_settings(**settings))
+    _, shared = make_settings()
     return relay.app.create_app(
-        RelaySettings(
-            redis_url=shared.redis_url,
+        *configured_relay(
+            redis_url=shared.current.redis_url,
             token_signing_keys=KEY,
-            pseudonym_key=shared.pseudonym_key,
+            pseudonym_key=shared.current.pseudonym_key,
             allowed_origins=PAGE,
             openai_api_key="sk-none",
             openai_base_url="http://127.0.0.1:1/v1",

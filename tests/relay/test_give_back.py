@@ -21,11 +21,11 @@ import token_service.app
 from local_cloud.realtime import Behaviour, Simulator, faults
 from relay.live_sessions import LiveSessions
 from relay.session import Session
-from relay.settings import RelaySettings
 from service_kit.live_slots import slots_key
 from service_kit.redis_client import Pseudonyms, RedisClient
 from service_kit.revocation import Kind, Revocations, Target, Why
 from service_kit.token_record import record_key
+from tests.configured import configured_relay
 from tests.examples import KEY, PAGE
 from tests.serving import serving
 from tests.tcp_proxy import TcpProxy
@@ -84,20 +84,20 @@ async def door(make_settings: MakeSettings, redis: RedisClient, redis_server: st
     port = int(redis_server.rpartition(":")[2].partition("/")[0])
     shared = make_settings()
     async with Simulator(Behaviour(pace=None)) as simulator, TcpProxy(port) as proxy:
-        settings = RelaySettings(
+        settings = configured_relay(
             redis_url=f"redis://127.0.0.1:{proxy.port}",
             token_signing_keys=KEY,
-            pseudonym_key=shared.pseudonym_key,
+            pseudonym_key=KEY,
             allowed_origins=PAGE,
             openai_api_key="sk-upstream",
             openai_base_url=simulator.base_url,
             airlock_profiles="profiles.toml",
             max_sessions_per_address=1,
         )
-        app = relay.app.create_app(settings)
+        app = relay.app.create_app(*settings)
         async with (
             serving(app) as relay_port,
-            serving(token_service.app.create_app(shared)) as page_port,
+            serving(token_service.app.create_app(*shared)) as page_port,
             aiohttp.ClientSession(f"http://127.0.0.1:{page_port}") as http,
         ):
             url = f"http://127.0.0.1:{relay_port}/v1/realtime"

@@ -99,7 +99,7 @@ async def test_no_token_is_made_for_a_model_that_no_upstream_has(
         """
     )
     async with (
-        serving(create_app(make_settings(airlock_profiles=str(path)))) as port,
+        serving(create_app(*make_settings(airlock_profiles=str(path)))) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
         body = {"session": {"model": "gpt-realtime-2"}}
@@ -268,7 +268,7 @@ async def test_every_refused_body_leaves_one_line(http: aiohttp.ClientSession) -
 
 async def test_a_trusted_edge_tells_the_address(make_settings: MakeSettings) -> None:
     async def subjects(trusted_edge: str) -> list[str]:
-        app = create_app(make_settings(trusted_edge=trusted_edge))
+        app = create_app(*make_settings(trusted_edge=trusted_edge))
         async with serving(app) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
             with capture_logs() as lines:
                 for address in ("203.0.113.1", "203.0.113.2"):
@@ -289,7 +289,7 @@ async def silent_redis() -> AsyncIterator[str]:
 @pytest.mark.parametrize("redis_is", ["away", "silent"])
 async def test_without_redis_there_is_no_token(make_settings: MakeSettings, silent_redis: str, redis_is: str) -> None:
     redis_url = silent_redis if redis_is == "silent" else "redis://127.0.0.1:1"
-    app = create_app(make_settings(redis_url=redis_url))
+    app = create_app(*make_settings(redis_url=redis_url))
     async with serving(app) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         started = time.monotonic()
         async with http.post(PATH, headers=FROM_PAGE) as response:
@@ -369,8 +369,10 @@ async def test_openai_s_sync_client_mints_and_maps_refusals(port: int) -> None:
 
 async def test_openai_s_client_mints_for_transcription(port: int, make_settings: MakeSettings) -> None:
     app = create_app(
-        make_settings(
-            caller_api_keys=({**make_settings().caller_api_keys[0].model_dump(), "profiles": ("dictation",)},)
+        *make_settings(
+            caller_api_keys=(
+                {**make_settings()[1].current.caller_api_keys[0].model_dump(), "profiles": ("dictation",)},
+            )
         )
     )
     async with (

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("redis")
 @asynccontextmanager
 async def service(make_settings: MakeSettings, **settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
-        serving(create_app(make_settings(**settings))) as port,
+        serving(create_app(*make_settings(**settings))) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
         yield http

@@ -45,7 +45,7 @@ async def make_http(issuer: LocalIssuer, make_settings: MakeSettings, redis: Red
 
         async def make(**changes: Any) -> aiohttp.ClientSession:
             usual = {"callers": "anonymous,api_key,oidc", "oidc_issuer": issuer.url, "oidc_audience": AUDIENCE}
-            port = await stack.enter_async_context(serving(create_app(make_settings(**usual | changes))))
+            port = await stack.enter_async_context(serving(create_app(*make_settings(**usual | changes))))
             return await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
 
         yield make

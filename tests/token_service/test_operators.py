@@ -85,10 +85,10 @@ class Api:
 @asynccontextmanager
 async def operators(settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
     """The operators' listener, beside the public application that it belongs to."""
-    public = create_app(settings)
+    public = create_app(*settings)
     async with (
         serving(public),
-        serving(create_operator_app(public[OPERATORS], KEYS, hsts=False)) as port,
+        serving(create_operator_app(public[OPERATORS], lambda: KEYS, hsts=False)) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
         yield http

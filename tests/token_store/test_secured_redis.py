@@ -7,16 +7,17 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from local_cloud.certificates import ThrowAwayAuthority
 from local_cloud.ports import free_port
 from local_cloud.redis_server import RedisServer
 from relay.redemption import Redemptions
 from service_kit.redis_address import RedisMode
 from service_kit.redis_client import RedisClient, Script, connect
+from service_kit.tls import client_context
 from tests.examples import claims
 from tests.redis_cluster import Cluster
 from tests.secured_redis import Security
@@ -72,8 +73,8 @@ def trusting_nobody(url: str) -> str:
 
 
 @asynccontextmanager
-async def client_of(url: str, mode: RedisMode) -> AsyncIterator[RedisClient]:
-    client = connect(url, mode)
+async def client_of(url: str, mode: RedisMode, tls: ssl.SSLContext | None = None) -> AsyncIterator[RedisClient]:
+    client = connect(url, mode, tls=tls)
     yield client
     await client.aclose()
 
@@ -122,20 +123,42 @@ async def test_without_tls_there_is_no_answer(url: str, mode: RedisMode) -> None
         assert not await client.answers()
 
 
-async def test_many_connections_at_once_read_the_trusted_certificates_once(
-    url: str, mode: RedisMode, monkeypatch: pytest.MonkeyPatch
+async def test_the_extra_authority_is_trusted_too(url: str, mode: RedisMode, security: Security) -> None:
+    async with client_of(trusting_nobody(url), mode, client_context(security.certificate)) as client:
+        assert await client.answers()
+
+
+async def test_a_certificate_for_another_name_is_no_answer(security: Security, tmp_path: Path) -> None:
+    certificate, key = ThrowAwayAuthority(tmp_path).issue("redis.example")
+    port = free_port()
+    files = {"tls-cert-file": str(certificate), "tls-key-file": str(key)}
+    with RedisServer(binary=BINARY, options=security.of_server(port) | files):
+        for trusted in (security.certificate, tmp_path / "ca.pem"):
+            async with client_of(trusting_nobody(security.url([port])), "single", client_context(trusted)) as client:
+                assert not await client.answers()
+
+
+async def test_a_certificate_of_ours_is_shown_where_the_address_names_one(security: Security) -> None:
+    port = free_port()
+    with RedisServer(binary=BINARY, options=security.of_server(port) | {"tls-auth-clients": "yes"}):
+        async with client_of(security.url([port]), "single") as client:
+            assert not await client.answers()
+        certificate, key = security.authority.issue("airlock")
+        own = f"{security.url([port])}&ssl_certfile={certificate}&ssl_keyfile={key}"
+        async with client_of(own, "single") as client:
+            assert await client.answers()
+
+
+async def test_many_connections_at_once_share_the_process_context(
+    url: str, mode: RedisMode, security: Security, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading them takes longer than a connection, and nothing else happens meanwhile."""
-    read = 0
-    make = ssl.create_default_context
+    """Reading the trusted certificates takes longer than a connection, and nothing else happens meanwhile."""
+    tls = client_context(security.certificate)
 
-    def counted(*args: Any, **options: Any) -> ssl.SSLContext:
-        nonlocal read
-        read += 1
-        return make(*args, **options)
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("another context is made")
 
-    monkeypatch.setattr(ssl, "create_default_context", counted)
-    async with client_of(url, mode) as client:
+    monkeypatch.setattr(ssl, "create_default_context", refuse)
+    async with client_of(trusting_nobody(url), mode, tls) as client:
         script = Script(client, "return redis.call('INCR', KEYS[1])")
         await asyncio.gather(*(script(f"airlock:test:{number % 8}") for number in range(40)))
-    assert read == (2 if mode == "sentinel" else 1)  # for the servers, and for the sentinels

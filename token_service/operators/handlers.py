@@ -148,7 +148,7 @@ class Operators:
         return None
 
 
-def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web.StreamResponse]]:
+def operators_only(keys: Callable[[], tuple[OperatorKey, ...]]) -> Callable[..., Awaitable[web.StreamResponse]]:
     """A middleware that lets nobody but operators into ``/v1/operator/``, and says 503 when Redis does not answer."""
 
     @web.middleware
@@ -156,7 +156,7 @@ def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web
         if not request.path.startswith("/v1/operator/"):
             return await handler(request)
         try:
-            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys)
+            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys())
         except Refusal as refusal:
             _note(request, "admin.denied", code=refusal.code)
             raise
