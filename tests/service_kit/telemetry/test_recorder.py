@@ -1,10 +1,15 @@
 """Events and spans: what they may say, how many wait, and that nothing is ever raised or waited for."""
 
+import ast
+import re
+
 import pytest
 
+from service_kit.telemetry.catalogue import EVENTS
 from service_kit.telemetry.recorder import BATCH, MAX_EVENTS, MAX_SPANS, MAX_VALUE_CHARS, Recorder
 from service_kit.telemetry.spans import SpanRecord
 from service_kit.telemetry.trace_context import TraceContext
+from tests.stack import ROOT
 
 PARENT = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")
 
@@ -110,3 +115,19 @@ def test_a_parent_can_be_named_late() -> None:
     own = span.context
     span.parent = PARENT
     assert span.context == TraceContext(PARENT.trace_id, own.span_id)
+
+
+def test_every_line_of_level_error_is_an_event() -> None:
+    logged = set[str]()
+    for package in ("service_kit", "relay", "token_service"):
+        for module in (ROOT / package).rglob("*.py"):
+            for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "error":
+                    logged |= {
+                        name.value
+                        for name in ast.walk(call.args[0] if call.args else call)
+                        if isinstance(name, ast.Constant) and re.fullmatch(r"[a-z_]+[._][a-z_]+", str(name.value))
+                    }
+    assert logged >= {"redeem.replay", "redis.down", "upstream.auth_failed", "vault.stale"}
+    # Telemetry that cannot be sent is not told by telemetry.
+    assert logged - EVENTS.keys() == {"telemetry.failed"}
