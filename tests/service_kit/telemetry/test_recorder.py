@@ -124,7 +124,7 @@ def test_every_line_of_level_error_is_an_event() -> None:
             for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "error":
                     logged |= {
-                        name.value
+                        str(name.value)
                         for name in ast.walk(call.args[0] if call.args else call)
                         if isinstance(name, ast.Constant) and re.fullmatch(r"[a-z_]+[._][a-z_]+", str(name.value))
                     }
