@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import msgspec
 from aiohttp import web
@@ -88,6 +89,7 @@ class ApplicationInsights:
         self.on_envelope = on_envelope
         self._port = port
         self._tls = tls
+        self._transports: WeakSet[asyncio.Transport] = WeakSet()
         self._stopping = asyncio.Event()
         self._news = asyncio.Condition()
 
@@ -119,7 +121,10 @@ class ApplicationInsights:
         """Stop listening, and let go of whom it never answers."""
         self._stopping.set()
         await self._runner.cleanup()
-        await asyncio.sleep(0)  # connections that were closed are gone a step later
+        for transport in self._transports:
+            transport.abort()  # who keeps its connection, or does not read, would be waited for
+        for _ in range(3):
+            await asyncio.sleep(0)  # what was aborted is gone some steps later
 
     @property
     def url(self) -> str:
@@ -137,6 +142,8 @@ class ApplicationInsights:
             await self._news.wait_for(condition)
 
     async def _track(self, request: web.Request) -> web.StreamResponse:
+        if isinstance(request.transport, asyncio.Transport):
+            self._transports.add(request.transport)
         behaviour = msgspec.structs.replace(self.behaviour)
         number, self.requests = self.requests, self.requests + 1
         self.authorizations.append(request.headers.get("Authorization"))
@@ -164,10 +171,7 @@ class ApplicationInsights:
                 await self._stopping.wait()
         body = {"itemsReceived": len(envelopes), "itemsAccepted": len(envelopes) - len(refused), "errors": errors}
         headers = {"Retry-After": behaviour.retry_after, "Location": behaviour.location}
-        answer = web.json_response(body, status=status, headers={k: v for k, v in headers.items() if v is not None})
-        if self._tls is not None:
-            answer.force_close()  # else the end of TLS would be waited for when we stop, from clients that keep it open
-        return answer
+        return web.json_response(body, status=status, headers={k: v for k, v in headers.items() if v is not None})
 
     async def _take(self, envelopes: list[Json]) -> None:
         self.envelopes.extend(envelopes)
