@@ -40,13 +40,15 @@ API_HEADERS: Final = {
 }
 HSTS: Final = "max-age=31536000; includeSubDomains"
 
-# What OpenAI's browser SDKs send beside a JSON body.
+# What OpenAI's browser SDKs send beside a JSON body, and what pages that are traced send.
 CORS_REQUEST_HEADERS: Final = ", ".join(
     [
         "Authorization",
         "Content-Type",
         "OpenAI-Organization",
         "OpenAI-Project",
+        "Traceparent",
+        "Tracestate",
         *(
             f"X-Stainless-{name}"
             for name in (

@@ -381,6 +381,13 @@ async def test_cors_answers_an_allowed_origin_on_every_outcome(http: aiohttp.Cli
         assert response.headers["Vary"] == "Origin"
 
 
+async def test_a_traced_page_may_send_its_trace(http: aiohttp.ClientSession) -> None:
+    preflight = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+    async with http.options("/v1/echo", headers=preflight) as response:
+        allowed = {name.strip().lower() for name in response.headers["Access-Control-Allow-Headers"].split(",")}
+    assert {"authorization", "content-type", "traceparent", "tracestate"} <= allowed
+
+
 OTHER_ORIGINS = [
     "null",
     "*",
