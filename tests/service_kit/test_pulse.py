@@ -70,7 +70,7 @@ async def test_each_reading_of_a_secret_is_told(tmp_path: Path, monkeypatch: pyt
         async with secrets.kept():
             await secrets.arrive()
             read = telemetry.values.look().timings["airlock_vault_ms", ("ok",)]
-            assert read.count == len(VALUES)
+            assert read.count == len(azure.vault.reads) == len(VALUES) - 1  # not the upstream's key
             assert read.sum > 0
             azure.vault.faults.append(Fault("unavailable"))
             await secrets.reread("redis-url")

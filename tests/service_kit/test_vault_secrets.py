@@ -95,7 +95,8 @@ async def test_each_service_reads_only_what_it_needs(azure: Azure) -> None:
     assert {each.name for each in azure.vault.reads} == shared | {"caller-api-keys", "operator-keys"}
     without = SETTINGS | {"callers": ("anonymous",), "operator_port": None}
     assert set(TokenServiceSecrets.needed(without)) == shared
-    assert set(RelaySecrets.needed(SETTINGS)) == shared | {"openai-api-key"}
+    assert set(RelaySecrets.needed(SETTINGS)) == shared | {"openai-api-key", "operator-keys"}
+    assert set(RelaySecrets.needed(without)) == shared | {"openai-api-key"}
 
 
 @pytest.mark.parametrize(
