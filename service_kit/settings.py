@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
 from service_kit.redis_address import RedisMode, check_scheme, read_nodes
+from service_kit.tls import check_authority
 from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
 
 ENV_FILE = ".env"
@@ -33,6 +34,7 @@ def split_commas(value: object) -> object:
 
 DEVELOPMENT_ORIGINS = ("http://localhost:8080", "http://127.0.0.1:8080")
 _ORIGIN_SCHEMES = ("http", "https")
+_GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 def _upper(value: object) -> object:
@@ -64,6 +66,8 @@ class ServiceSettings(BaseSettings):
     )
 
     airlock_env: Literal["development", "production"] = "development"
+    extra_ca_file: Path | None = None
+    azure_client_id: Annotated[str | None, Field(pattern=_GUID)] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     redis_mode: RedisMode = "single"
@@ -82,6 +86,11 @@ class ServiceSettings(BaseSettings):
     max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+
+    @field_validator("extra_ca_file")
+    @classmethod
+    def _extra_authority_can_be_read(cls, path: Path | None) -> Path | None:
+        return None if path is None else check_authority(path)
 
     @field_validator("redis_url")
     @classmethod

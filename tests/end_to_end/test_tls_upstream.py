@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from local_cloud.realtime import Simulator
-from tests.certificates import self_signed
+from tests.certificates import vouched_for
 from tests.end_to_end.clients import appends, mint, refused_events, talking
 from tests.end_to_end.conftest import DEFAULTS
 from tests.end_to_end.traces import Traces
@@ -51,11 +51,11 @@ async def stack_with(
     folder: Path, simulator: Simulator, websocket_library: str, *, is_trusted: bool
 ) -> AsyncIterator[Stack]:
     """The product with the simulator behind TLS; the relay is started trusting its certificate, or not."""
-    certificate, serves_with, _ = self_signed(folder)
+    authority, serves_with, _ = vouched_for(folder)
     async with over_tls(int(simulator.origin.rpartition(":")[2]), serves_with) as port:
         settings = DEFAULTS | {"WEBSOCKETS": websocket_library}
         if is_trusted:
-            settings["SSL_CERT_FILE"] = str(certificate)
+            settings["SSL_CERT_FILE"] = str(authority)
         stack = Stack(folder, openai_base_url=f"https://localhost:{port}/v1", **settings)
         await asyncio.to_thread(stack.__enter__)
         try:

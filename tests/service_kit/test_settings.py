@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from local_cloud.certificates import ThrowAwayAuthority
 from service_kit.redis_address import read_nodes
 from service_kit.settings import ServiceSettings, load_settings, read_secret
 from tests.examples import KEY, OTHER_KEY, PROFILES_TOML
@@ -188,6 +189,27 @@ def test_a_front_door_needs_the_networks_that_it_calls_from(
     assert "AZURE_FRONT_DOOR_ID: needs TRUSTED_EDGE" in printed
     settings = load(bare_environment, AZURE_FRONT_DOOR_ID="5b9b1b1e", TRUSTED_EDGE="10.0.0.0/8")
     assert settings.azure_front_door_id == "5b9b1b1e"
+
+
+def test_a_file_of_authorities_is_read_at_start(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    authority = ThrowAwayAuthority(tmp_path)
+    assert load(bare_environment, EXTRA_CA_FILE=str(authority.ca_file)).extra_ca_file == authority.ca_file
+    assert load(bare_environment, EXTRA_CA_FILE="").extra_ca_file is None
+    printed = refuse(bare_environment, capsys, EXTRA_CA_FILE=str(tmp_path / "missing.pem"))
+    assert "EXTRA_CA_FILE: cannot read" in printed
+    authority.ca_file.write_text("nothing")
+    printed = refuse(bare_environment, capsys, EXTRA_CA_FILE=str(authority.ca_file))
+    assert "EXTRA_CA_FILE: there is no certificate in PEM form" in printed
+
+
+def test_the_name_of_an_identity_is_a_guid(
+    bare_environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guid = "11111111-2222-4333-8444-55555555555A"
+    assert load(bare_environment, AZURE_CLIENT_ID=guid).azure_client_id == guid
+    assert "AZURE_CLIENT_ID" in refuse(bare_environment, capsys, AZURE_CLIENT_ID=f"{guid}0")
 
 
 SENTINELS = f"rediss://me:{CANARY}@one.example.com,two.example.com:7000/0?service=mymaster&sentinel_password={CANARY}"
