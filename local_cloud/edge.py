@@ -35,15 +35,15 @@ class EdgeWillNotStart(Exception):
 class Edge:
     """One nginx on one loopback port, ``https``. A context manager.
 
-    ``certificate`` is a PEM file with the chain and its key, for ``localhost`` and ``127.0.0.1``. ``token_services``
-    and ``relays`` are the ports of the services on 127.0.0.1; new connections go to them in turn.
+    ``certificate`` are the PEM files of a chain for ``localhost`` and of its key. ``token_services`` and ``relays`` are
+    the ports of the services on 127.0.0.1; new connections go to them in turn.
     """
 
     def __init__(
         self,
         port: int,
         *,
-        certificate: Path,
+        certificate: tuple[Path, Path],
         front_door_id: str,
         token_services: Sequence[int],
         relays: Sequence[int],
@@ -159,8 +159,8 @@ class Edge:
             time.sleep(0.01)
 
     def _answer(self) -> str:
-        context = ssl.create_default_context(cafile=str(self._certificate))
-        # Whether the certificate is good is the clients' business; here only nginx is asked which rules it follows.
+        # Whether the certificate is good is the clients' business; here nginx only says which rules it follows.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         try:
             opener = build_opener(ProxyHandler({}), HTTPSHandler(context=context))
@@ -183,7 +183,7 @@ def configuration(
     *,
     port: int,
     folder: Path,
-    certificate: Path,
+    certificate: tuple[Path, Path],
     front_door_id: str,
     token_services: Sequence[int],
     relays: Sequence[int],
@@ -219,8 +219,8 @@ http {{
     server {{
         listen 127.0.0.1:{port} ssl;
         listen [::1]:{port} ssl;
-        ssl_certificate {certificate};
-        ssl_certificate_key {certificate};
+        ssl_certificate {certificate[0]};
+        ssl_certificate_key {certificate[1]};
         ssl_protocols TLSv1.2 TLSv1.3;
         client_max_body_size 0;
         client_header_timeout 5s;
