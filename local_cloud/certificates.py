@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LOOPBACK = ("localhost", "127.0.0.1")
 _LIFETIME = timedelta(days=2)
+_FOR_BOTH_ENDS = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 _EARLIER = timedelta(hours=1)  # clocks differ
 
 
@@ -41,14 +42,14 @@ class ThrowAwayAuthority:
         self.ca_file.write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
     def issue(self, *names: str) -> tuple[Path, Path]:
-        """The files of a new certificate for these host names and addresses, and of its key."""
+        """The files of a new certificate, of a server or client with these names and addresses, and of its key."""
         names = names or LOOPBACK
         key = ec.generate_private_key(ec.SECP256R1())
         issuer_key = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         certificate = (
             _builder(_named(names[0]), self._name, key.public_key(), is_authority=False)
             .add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(_FOR_BOTH_ENDS), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key),

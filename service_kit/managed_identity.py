@@ -9,10 +9,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from azure.identity.aio import ManagedIdentityCredential
-
-from service_kit.azure_transport import SHORT_RETRIES, open_transport
+if TYPE_CHECKING:  # who has no identity needs not load Azure's packages
+    from azure.identity.aio import ManagedIdentityCredential
 
 
 @asynccontextmanager
@@ -22,6 +22,22 @@ async def managed_identity(client_id: str | None, tls: ssl.SSLContext) -> AsyncI
     ``client_id`` names a user-assigned identity. The SDK does not read ``AZURE_CLIENT_ID`` by itself; with None it asks
     for the system-assigned one.
     """
+    from azure.identity.aio import ManagedIdentityCredential
+
+    from service_kit.azure_transport import SHORT_RETRIES, open_transport
+
     credential = ManagedIdentityCredential(client_id=client_id, transport=open_transport(tls), **SHORT_RETRIES)
     async with credential:
         yield credential
+
+
+@asynccontextmanager
+async def identity_if(
+    is_wanted: bool, client_id: str | None, tls: ssl.SSLContext
+) -> AsyncIterator[ManagedIdentityCredential | None]:
+    """The same, where something wants it; else None."""
+    if not is_wanted:
+        yield None
+        return
+    async with managed_identity(client_id, tls) as identity:
+        yield identity

@@ -30,3 +30,14 @@ def client_context(extra_ca_file: Path | None) -> ssl.SSLContext:
     if extra_ca_file is not None:
         context.load_verify_locations(extra_ca_file)
     return context
+
+
+def with_files(
+    context: ssl.SSLContext, *, ca_certs: str | None, certfile: str | None, keyfile: str | None, password: str | None
+) -> ssl.SSLContext:
+    """A context that trusts what the given one does, and ``ca_certs``, and shows a certificate to who asks for one."""
+    own = ssl.create_default_context()
+    own.load_verify_locations(cafile=ca_certs, cadata=b"".join(context.get_ca_certs(binary_form=True)))
+    if certfile is not None:
+        own.load_cert_chain(certfile, keyfile, password)
+    return own

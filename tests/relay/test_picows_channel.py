@@ -18,6 +18,7 @@ from relay import picows_channel
 from relay.channel import ChannelEnd, How, NotConnected, OpenChannel, ignore
 from relay.picows_connection import accept_key
 from relay.picows_websockets import PicowsWebSockets
+from service_kit.tls import client_context
 from tests.certificates import vouched_for
 from tests.relay.test_channels import (
     CLOSE,
@@ -45,7 +46,7 @@ ROOMY = 4 * 1024 * 1024
 
 @pytest.fixture
 def websockets() -> PicowsWebSockets:
-    return PicowsWebSockets("test")
+    return PicowsWebSockets("test", client_context(None))
 
 
 # --- what goes wrong, and what can still be said then ---
@@ -482,7 +483,7 @@ async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serves_with).start()
     url = f"wss://localhost:{runner.addresses[0][1]}/"
-    websockets = PicowsWebSockets("test")
+    websockets = PicowsWebSockets("test", client_context(None))
     with pytest.raises(NotConnected):
         await websockets.connect(url, {}, heard.put_nowait, max_message_bytes=LARGEST)
     websockets._tls = trusts
