@@ -37,7 +37,9 @@ from tests.stack import Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-STALL_SECONDS, LEASE_SECONDS, RENEW_SECONDS = 1, 2, 1
+STALL_SECONDS, LEASE_SECONDS, RENEW_SECONDS = 1, 8, 1
+FREE_SECONDS = 4
+"""By when an ended session's slots are free; well before its lease would have run out."""
 RELAY_MODULE = "tests.altered_relay"
 SETTINGS = {
     "ALTERED_BUG": "1",
@@ -312,7 +314,7 @@ async def test_an_ending_leaves_one_receipt_and_nothing_else(
             close_code, _ = await talk.until_closed()
             errors = [event["error"]["code"] for event in talk.seen if event["type"] == "error"]
             assert (close_code, errors[-1]) == (case.close_code, case.code)
-        receipt = await traces.session_end(minted.token_id)
+        receipt = await traces.session_end(minted.token_id, free_within=FREE_SECONDS)
     finally:
         with contextlib.suppress(AssertionError):  # it is gone already
             talk.abort()

@@ -341,7 +341,7 @@ async def insist_on_end(http: aiohttp.ClientSession, session_id: str) -> None:
 
 async def settled_outcome(http: aiohttp.ClientSession, stack: Stack, minted: Minted, relay: int) -> str:
     """What comes of it once Redis answers."""
-    async with asyncio.timeout(RECOVERY_SECONDS):
+    async with asyncio.timeout(60):  # many at once, on a busy machine
         while True:
             said, talk = await outcome(http, stack, minted, relay)
             await talk.socket.close()

@@ -194,6 +194,27 @@ async def test_an_order_after_the_client_left_before_its_upgrade(
     assert await door.state(token_id) == left_by(order)
 
 
+async def test_a_bug_while_it_is_set_up_ends_this_session_alone_and_gives_the_token_back(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    token, token_id = await door.mint()
+    with capture_logs() as lines, monkeypatch.context() as patch:
+        patch.setattr("relay.session.confirm_lock", broken)
+        async with asyncio.timeout(SECONDS), await door.connect(token) as socket:
+            error = (await socket.receive_json())["error"]
+            await socket.receive()
+        await over(door)
+    assert (error["code"], socket.close_code) == ("internal_error", 1011)
+    assert [line["ending"] for line in lines if line["event"] == "session.end"] == ["internal_error"]
+    assert [line["error"] for line in lines if line["event"] == "internal_error"] == ["ZeroDivisionError"]
+    assert await door.state(token_id) == "minted"
+    async with await door.connect(token) as socket:
+        assert (await socket.receive_json())["type"] == "session.created"
+
+
 async def over(door: Door) -> None:
     """Wait until nobody is live."""
     async with asyncio.timeout(SECONDS):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -115,9 +116,10 @@ async def test_a_token_whose_slot_moves_admits_once(cluster: Cluster, client: Cl
         outcomes = await asyncio.gather(
             *(racer.redeem(f"sess_{number}") for number in range(50) for racer in racers), return_exceptions=True
         )
-        admitted = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
-        assert len(admitted) == 1
-        assert {getattr(outcome, "code", None) for outcome in outcomes} == {None, "token_used"}
+        said = Counter(getattr(outcome, "code", "admitted") for outcome in outcomes)
+        # Of those that a busy machine answers too late one may be the one whose redemption counted.
+        assert said.keys() <= {"admitted", "token_used", "unavailable"}
+        assert said["admitted"] == 1 or (not said["admitted"] and said["unavailable"])
         await other.aclose()
         for master in (first, second):
             cluster.tell(master, "FLUSHALL")
