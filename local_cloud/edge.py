@@ -39,6 +39,8 @@ class Edge:
     the ports of the services on 127.0.0.1; new connections go to them in turn.
     """
 
+    name = "nginx"
+
     def __init__(
         self,
         port: int,
@@ -95,6 +97,10 @@ class Edge:
             os.kill(worker, signal.SIGKILL)
         self._wait_until(lambda: bool(set(_children(process.pid)) - set(workers)))  # others, in their place
         self._wait_for_version()
+
+    def wait(self) -> int:
+        """Block until nginx ends; its exit code."""
+        return self._running().wait()
 
     def stop(self) -> None:
         """End nginx, and every connection through it."""

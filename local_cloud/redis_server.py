@@ -51,6 +51,8 @@ class RedisServer:
     it speaks TLS alone; the wheel's server cannot.
     """
 
+    name = "Redis"
+
     def __init__(
         self,
         *,
