@@ -230,6 +230,8 @@ async def test_no_secret_is_in_an_environment_a_log_or_a_traceback(
         process = stack.processes[name]
         looked_at = [kernel_s(process, part) for part in ("environ", "cmdline")]
         assert "KEY_VAULT_URL=" in looked_at[0]
+        lines = [line["logger"] for line in traces.lines("library.log", name)]
+        assert not [logger for logger in lines if logger.startswith("azure")]  # it has several for each reading
         process.popen.send_signal(signal.SIGABRT)  # faulthandler prints every thread's stack
         await asyncio.to_thread(process.popen.wait)
         looked_at.append(process.log())
