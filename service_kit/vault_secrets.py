@@ -17,7 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from service_kit.key_vault import READ_SECONDS, KeyVault, NotRead
-from service_kit.secrets import Known, Secrets, SecretsT, check_secrets
+from service_kit.secrets import Known, Secrets, SecretsT, check_secrets, ignore_reading
 
 MAX_AGE_SECONDS: Final = 24 * 3_600.0
 """How long secrets are good that could not all be read again."""
@@ -51,6 +51,7 @@ class VaultSecrets(Secrets[SecretsT]):
     ) -> None:
         self._current = None
         self._followers = []
+        self.on_read = ignore_reading
         self._class = secrets_class
         self._settings = settings
         self._names = tuple(dict.fromkeys(secrets_class.needed(settings)))
@@ -97,10 +98,20 @@ class VaultSecrets(Secrets[SecretsT]):
                 if self._clock() - self._reread_at.get(name, -REREAD_SECONDS) < REREAD_SECONDS:
                     return
                 try:
-                    self._take({name: await vault.read(name)})
+                    self._take({name: await self._read(vault, name)})
                 except NotRead as error:
                     structlog.get_logger().error("vault.stale", secret=name, error=str(error), seconds=self._age())
                 self._reread_at[name] = self._clock()
+
+    async def _read(self, vault: KeyVault, name: str) -> SecretStr:
+        """One secret. Raises NotRead."""
+        began, is_read = time.perf_counter(), False
+        try:
+            secret = await vault.read(name)
+            is_read = True
+        finally:
+            self.on_read(time.perf_counter() - began, is_read)
+        return secret
 
     async def _refresh_for_ever(self, vault: KeyVault) -> None:
         failures = 0
@@ -134,7 +145,7 @@ class VaultSecrets(Secrets[SecretsT]):
             failed: NotRead | None = None
             for name in self._names:
                 try:
-                    values[name] = await vault.read(name)
+                    values[name] = await self._read(vault, name)
                 except NotRead as error:
                     failed = error
                     self._complain(name, str(error))
