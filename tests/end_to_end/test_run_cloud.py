@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,28 @@ async def test_the_page_comes_over_https_and_a_stranger_past_the_edge_gets_nothi
         for url in behind:
             async with http.get(f"{url}/v1/realtime", headers={"X-Azure-SocketIP": "203.0.113.9"}) as answer:
                 assert (answer.status, (await answer.json())["error"]["code"]) == (403, "edge_not_allowed")
+
+
+async def test_what_was_done_is_counted_and_arrives_at_application_insights(cloud: Cloud) -> None:
+    """After the turns above, which are the module's first."""
+    operator = {"Authorization": f"Bearer {cloud.operator_key}"}
+    async with aiohttp.ClientSession() as http:
+        assert len(cloud.operator_urls) == 3
+        for url in cloud.operator_urls:
+            async with http.get(f"{url}/metrics") as answer:
+                assert answer.status == 401
+            async with http.get(f"{url}/metrics", headers=operator) as answer:
+                assert answer.status == 200
+                assert "# TYPE" in await answer.text()
+        roles: set[str] = set()
+        async with asyncio.timeout(90):  # what is exported is exported once a minute
+            while not roles >= {"token_service", "relay"}:
+                await asyncio.sleep(0.5)  # polling another process
+                async with http.get(f"{cloud.insights_url}/_ingestion/envelopes") as answer:
+                    envelopes = (await answer.json())["envelopes"]
+                roles = {envelope["tags"]["ai.cloud.role"] for envelope in envelopes}
+    sent = str(envelopes)
+    assert [value for value in [*cloud.vault_secrets.values(), cloud.caller_key, "Good day"] if value in sent] == []
 
 
 def test_no_secret_of_the_vault_is_in_an_environment_or_a_command(cloud: Cloud) -> None:
