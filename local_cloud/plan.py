@@ -4,6 +4,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 Environment = Mapping[str, str]
@@ -17,12 +18,16 @@ SECRETS = {"OPENAI_API_KEY", "PSEUDONYM_KEY", "REDIS_URL", "TOKEN_SIGNING_KEYS"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One child process of the launcher; it is ready once ``ready_url`` answers with a status below 500."""
+    """One child process of the launcher; it is ready once ``ready_url`` answers with a status below 500.
+
+    ``ca_file`` names who vouches for that answer, where it comes over TLS.
+    """
 
     name: str
     command: Sequence[str]
     ready_url: str
     environment: Environment = field(repr=False)  # carries secrets
+    ca_file: Path | None = None
 
 
 def configured_upstreams(given: Environment, profile_upstreams: Sequence[str] = ()) -> list[str]:
@@ -106,17 +111,20 @@ def plan_services(
         given, page_port=page_port, relay_port=relay_port, redis_url=redis_url, simulator_port=simulator_port
     )
 
-    def service(name: str, module: str, port: int, *arguments: str, ready: str = "/readyz") -> Service:
+    def service(name: str, module: str, port: int, *arguments: str, ready: str = "/readyz", **own: str) -> Service:
         return Service(
             name=name,
             command=(sys.executable, "-m", module, *arguments),
             ready_url=f"http://127.0.0.1:{port}{ready}",
-            environment={**environment, "PORT": str(port)},
+            environment={**environment, "PORT": str(port), **own},
         )
 
+    # Both services have a listener for operators, and they cannot share a port.
+    operators = given.get("OPERATOR_PORT", "")
+    relays_own = {"OPERATOR_PORT": str(int(operators) + 1)} if operators.isdecimal() else {}
     services = [
         service("token service", "token_service", page_port),
-        service("relay", "relay", relay_port),
+        service("relay", "relay", relay_port, **relays_own),
     ]
     if simulator_port is not None:
         # Nobody looks at what it recorded, and the page says that nothing is kept.

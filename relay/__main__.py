@@ -12,6 +12,7 @@ from relay.settings import RelaySettings
 from service_kit.configuration import load
 from service_kit.http_server import run
 from service_kit.log import set_up_logging
+from service_kit.telemetry.life import start_telemetry
 
 
 def main() -> None:
@@ -22,8 +23,9 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, "-m", "relay", *sys.argv[1:]], os.environ | missing)  # noqa: S606
     forbid_dumps()
     settings, secrets = load(RelaySettings, RelaySecrets)
-    set_up_logging("relay", settings.log_level)
-    run(lambda: serve_relay(settings, secrets))
+    telemetry = start_telemetry(settings, "relay")
+    set_up_logging("relay", settings.log_level, telemetry)
+    run(lambda: serve_relay(settings, secrets, telemetry))
 
 
 if __name__ == "__main__":

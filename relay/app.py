@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -19,7 +17,7 @@ from relay.channel import WebSockets
 from relay.connect_rates import ConnectRates, TooManyConnects
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
-from relay.live_sessions import LiveSessions
+from relay.live_sessions import LiveSessions, look_at
 from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
 from relay.refusals import Refusals
@@ -36,6 +34,8 @@ from service_kit.errors import Refusal
 from service_kit.http_server import Listener, Service, note_headers, serve
 from service_kit.live_entries import LiveEntries
 from service_kit.managed_identity import identity_if
+from service_kit.operator_listener import create_operator_app
+from service_kit.pulse import Pulse, watch_redis, watch_vault
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.redis_login import EntraLogins, logged_in
@@ -44,6 +44,8 @@ from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
+from service_kit.telemetry import Recorder, Telemetry
+from service_kit.telemetry.life import Farewell, replica_name
 from service_kit.tls import client_context
 from service_kit.waiting import only_with_good, until_there
 from service_kit.web import Readiness, add_headers, answer_errors
@@ -55,22 +57,28 @@ SETTINGS: Final = web.AppKey("settings", RelaySettings)
 CODEC: Final = web.AppKey("codec", SessionTokenCodec)
 LIVE: Final = web.AppKey("live", LiveSessions)
 RELAY: Final = web.AppKey("relay", Relay)
+TALLY: Final = web.AppKey("tally", Tally)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
-def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.Application:
+def create_app(
+    settings: RelaySettings, secrets: Secrets[RelaySecrets], telemetry: Telemetry | None = None
+) -> web.Application:
     """Wire the relay; resources open at start-up and close in reverse order."""
     pseudonyms = Pseudonyms(secrets.current.pseudonym_key.get_secret_value())
     edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
     tls = client_context(settings.extra_ca_file)
     logins = EntraLogins() if settings.redis_auth == "entra" else None
     redis = connect_by(secrets, settings.redis_mode, tls, logins)
-    tally = Tally(redis, settings.airlock_env)
+    telemetry = telemetry or Recorder()
+    watch_redis(redis, telemetry)
+    tally = Tally(redis, settings.airlock_env, telemetry)
     app = web.Application(middlewares=[note_headers, answer_errors(tally.refused), edge, only_with_good(secrets)])
     app[SETTINGS] = settings
     app[CODEC] = codec = SessionTokenCodec((), settings.airlock_env)
     secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     app[LIVE] = live = LiveSessions(settings.max_sessions)
+    app[TALLY] = tally
     app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
@@ -82,7 +90,7 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
         redemptions = Redemptions(redis, settings.airlock_env, settings.redis_wait_replicas)
         revocations = Revocations(redis, settings.airlock_env)
         leases = Leases(redis, settings.airlock_env, pseudonyms, ceilings)
-        alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
+        alarm = ReplayAlarm(redemptions, revocations, telemetry, ends_session=settings.replay_ends_session)
         async with (
             identity_if(settings.wants_identity, settings.azure_client_id, tls) as identity,
             logged_in(redis, logins, identity),
@@ -96,7 +104,8 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
                 connects=ConnectRates(settings.connects_per_minute_per_address),
                 refusals=Refusals(websockets, live, tally),
                 upstreams=Upstreams(
-                    [Upstream(*each, websockets) for each in zip(settings.upstreams, credentials, strict=True)]
+                    [Upstream(*each, websockets) for each in zip(settings.upstreams, credentials, strict=True)],
+                    telemetry,
                 ),
                 redemptions=redemptions,
                 replay_alarm=alarm,
@@ -106,15 +115,17 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
                 live=live,
                 entries=LiveEntries(redis, settings.airlock_env),
                 tally=tally,
+                telemetry=telemetry,
                 pseudonyms=pseudonyms,
                 prices=settings.airlock_profiles.price_list,
-                replica=_replica(),
+                replica=replica_name(),
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
             own_tls = client_context(settings.extra_ca_file)  # httpx writes into the one that it is given
             checked = zip(settings.upstreams, credentials, strict=True)
             check = asyncio.create_task(check_upstreams(checked, models, own_tls))
-            yield
+            with Pulse(telemetry, lambda: look_at(live, telemetry)).beating():
+                yield
             check.cancel()
             await asyncio.wait([check])
             await alarm.close()
@@ -127,11 +138,6 @@ def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.A
         app.router.add_get(path, _realtime, allow_head=False)
     app[READINESS].add_routes(app)
     return app
-
-
-def _replica() -> str:
-    """What operators call this process; Azure Container Apps names its replicas."""
-    return f"{os.environ.get('CONTAINER_APP_REPLICA_NAME') or socket.gethostname()}:{os.getpid()}"
 
 
 @contextlib.asynccontextmanager
@@ -168,18 +174,36 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
     return await run_session(request, ticket, relay)
 
 
-async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> None:
+async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets], telemetry: Recorder) -> None:
     """Serve until asked to stop, then drain."""
+    is_production = settings.airlock_env == "production"
+    listeners = [Listener(settings.host, settings.port)]
+    if settings.operator_port is not None:
+        listeners.append(Listener(settings.operator_host, settings.operator_port, "OPERATOR_PORT"))
 
     def make() -> Service:
-        app = create_app(settings, secrets)
+        app = create_app(settings, secrets, telemetry)
+        apps = [app]
+        if settings.operator_port is not None:
+            apps.append(
+                create_operator_app(
+                    lambda: secrets.current.operator_keys,
+                    telemetry,
+                    app[TALLY].refused,
+                    service="relay",
+                    readiness=app[READINESS],
+                    hsts=is_production,
+                )
+            )
 
         async def drain(at_once: asyncio.Event) -> None:
+            farewell.drain_begins()
             app[READINESS].draining = True
             await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
 
-        return Service([app], drain)
+        return Service(apps, drain)
 
-    waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=settings.airlock_env == "production")
-    async with secrets.kept():
-        await serve([Listener(settings.host, settings.port)], make, name="relay", waiting=waiting)
+    watch_vault(secrets, telemetry)
+    waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=is_production)
+    async with Farewell(telemetry, settings.drain_seconds) as farewell, secrets.kept():
+        await serve(listeners, make, name="relay", waiting=waiting)

@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from relay.redemption import Redemptions, Replay
 from service_kit.redis_client import RedisUnavailable
 from service_kit.revocation import Kind, Revocations, Target, Why
+from service_kit.telemetry import Telemetry
 
 SETTLE_SECONDS: Final = 0.5
 """A client whose connection broke may be back before the relay has noted that its session is over."""
@@ -22,7 +23,10 @@ MAX_LOOKS: Final = 256
 class ReplayAlarm:
     """Judges replays, raises the alarm, and ends the first session if the operator wants that."""
 
-    def __init__(self, redemptions: Redemptions, revocations: Revocations, *, ends_session: bool) -> None:
+    def __init__(
+        self, redemptions: Redemptions, revocations: Revocations, telemetry: Telemetry, *, ends_session: bool
+    ) -> None:
+        self._telemetry = telemetry
         self._redemptions = redemptions
         self._revocations = revocations
         self._ends_session = ends_session
@@ -45,6 +49,7 @@ class ReplayAlarm:
             except RedisUnavailable:
                 pass  # rather one alarm too many
         reason = "elsewhere" if replay.is_elsewhere else "live"
+        self._telemetry.count("airlock_replays_total", reason=reason)
         log.error("redeem.replay", token_id=token_id, session_id=replay.session_id, reason=reason)
         if self._ends_session:
             try:

@@ -25,7 +25,9 @@ class RelaySecrets(SharedSecrets):
     @classmethod
     def understood(cls, settings: Known) -> tuple[str, ...]:
         """See :class:`SharedSecrets`."""
-        return (*super().needed(settings), *dict.fromkeys((*_keys_of_upstreams(settings), AZURE_KEY, OPENAI_KEY)))
+        return tuple(
+            dict.fromkeys((*super().understood(settings), *_keys_of_upstreams(settings), AZURE_KEY, OPENAI_KEY))
+        )
 
     @classmethod
     def arrange(cls, values: Mapping[str, SecretStr]) -> dict[str, object]:

@@ -29,6 +29,7 @@ from relay.meter import Meter
 from relay.redemption import Redemption, Redemptions, TokenUsed
 from relay.refusals import Refusals
 from relay.replay import ReplayAlarm
+from relay.session_telemetry import SessionTelemetry
 from relay.spending import Spending, usage_of
 from relay.upstreams import Upstreams
 from relay.wire import Wire
@@ -41,6 +42,8 @@ from service_kit.quotas import Quotas, Usage
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Identity, Revocations, Why
 from service_kit.tally import Tally
+from service_kit.telemetry import Telemetry
+from service_kit.telemetry.trace_context import TRACEPARENT
 from service_kit.web import REQUEST_ID
 
 RETRY_AFTER_SECONDS: Final = 2
@@ -70,6 +73,7 @@ class Relay:
     live: LiveSessions
     entries: LiveEntries
     tally: Tally
+    telemetry: Telemetry
     pseudonyms: Pseudonyms
     prices: PriceList
     replica: str
@@ -78,11 +82,13 @@ class Relay:
 async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web.StreamResponse:
     """Carry one admitted connection through its session. Raises Refusal while the client can read an HTTP status."""
     session_id = "sess_" + secrets.token_hex(12)
+    telemetry = SessionTelemetry(relay.telemetry, request.headers.getall(TRACEPARENT, []), request[REQUEST_ID])
     try:
         relay.connects.count_genuine(request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
         with relay.live.place():
             redemption = await relay.redemptions.redeem(ticket, session_id, request[ADDRESS])
-            session = Session(request, ticket, relay, redemption, session_id)
+            telemetry.redeemed(redemption.claims, session_id, ticket.keys.token_id)
+            session = Session(request, ticket, relay, redemption, session_id, telemetry)
             # Listed before it looks for its markers, so that no order can fall between the two.
             with relay.live.listed(session):
                 await session.check_not_revoked()
@@ -98,6 +104,7 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web
                 await session.unlist()  # no renewal can list it again
             return response
     except Refusal as refusal:
+        telemetry.refused(refusal)
         token_id = ticket.keys.token_id
         if isinstance(refusal, TokenUsed):
             log = structlog.get_logger().bind(
@@ -113,8 +120,15 @@ class Session:
     """One redeemed token's session; it owns claims, both ends, meter and ending."""
 
     def __init__(
-        self, request: web.Request, ticket: Ticket, relay: Relay, redemption: Redemption, session_id: str
+        self,
+        request: web.Request,
+        ticket: Ticket,
+        relay: Relay,
+        redemption: Redemption,
+        session_id: str,
+        telemetry: SessionTelemetry,
     ) -> None:
+        self._telemetry = telemetry
         claims = redemption.claims
         self._request = request
         self._ticket = ticket
@@ -148,6 +162,7 @@ class Session:
             subject=self._subject,
             tenant=claims.tenant,
             profile=claims.profile,
+            trace_id=telemetry.trace_id,
         )
 
     async def check_not_revoked(self) -> None:
@@ -181,6 +196,7 @@ class Session:
         await self._obey_markers()
         if self._is_live and await self.spending.add(self._used()):
             self.end(Ending.QUOTA)
+        self._telemetry.used_so_far(self._meter)
         await self._list()
 
     async def _obey_markers(self) -> None:
@@ -212,6 +228,7 @@ class Session:
             await self.give_back()
             self._account(over_by_browser(ChannelEnd(How.VANISHED)))
             return web.Response()
+        self._telemetry.upgraded()
         wire = self._wire = Wire(
             browser,
             self._claims,
@@ -219,6 +236,7 @@ class Session:
             self.end,
             request_id=self._request[REQUEST_ID],
             speaks_airlock=self._ticket.speaks_airlock,
+            telemetry=self._relay.telemetry,
         )
         browser.ended.add_done_callback(self._browser_ended)
         async with browser, contextlib.AsyncExitStack() as model_end:
@@ -259,6 +277,7 @@ class Session:
 
     async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
         """Dial, lock, wire, await the first ending. Raises Interrupted if it came before that, Refusal by the dial."""
+        self._telemetry.dialling()
         dialling = self._relay.upstreams.dial(
             self._claims.lock, self._subject, self._log, on_flood=lambda: self.end(Ending.NOT_LOCKED)
         )
@@ -272,6 +291,7 @@ class Session:
             self._log.error("upstream.failed", provider=self._provider, error=problem.why, param=problem.param)
             self.end(Ending.NOT_LOCKED)
             return
+        self._telemetry.ready(self._provider)
         self._live_since = self._loop.time()
         self._ends_at = time.time() + self._claims.limits.max_session_seconds
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
@@ -343,6 +363,11 @@ class Session:
         """End the session because the process stops."""
         self.end(Ending.DRAINING)
 
+    def time_frames(self) -> None:
+        """Measure how long the next frame each way is in this process."""
+        if self._wire is not None:
+            self._wire.time_frames()
+
     def _finish(self, over: Over) -> None:
         """Note the first ending, and let nothing more through from that moment."""
         if not self._over.done():
@@ -408,6 +433,7 @@ class Session:
         self._log.info("session.end", **receipt, reference_id=self._claims.reference_id)
         self._relay.tally.count(f"ended:{over.ending}")
         self._relay.tally.spend(self._meter.cost_usd)
+        self._telemetry.over(over, self._meter, receipt)
         return receipt
 
 

@@ -22,6 +22,7 @@ from relay.upstream import Upstream
 from relay.upstream_credentials import Headers, NoCredential
 from service_kit.session_fields import Session
 from service_kit.session_token import Lock
+from service_kit.telemetry import Telemetry
 
 MAX_EVENTS_BEFORE_LOCK: Final = 64
 """A model greets and confirms; one that talks on before that is not one we know."""
@@ -49,8 +50,9 @@ class Greeted:
 class Upstreams:
     """Where the relay finds its models, in the order in which they are tried."""
 
-    def __init__(self, upstreams: Sequence[Upstream]) -> None:
+    def __init__(self, upstreams: Sequence[Upstream], telemetry: Telemetry) -> None:
         self._upstreams = upstreams
+        self._telemetry = telemetry
 
     @contextlib.asynccontextmanager
     async def dial(
@@ -71,6 +73,7 @@ class Upstreams:
                 greeted, connection = await dials.of(upstream, others_left=len(having) - number)
             except Refused as reason:
                 refused.append(reason)
+                self._telemetry.count("airlock_upstream_failures_total", reason="auth" if reason.bad_key else "other")
                 _tell(log, upstream, reason)
                 continue
             async with connection:

@@ -27,9 +27,11 @@ from relay.meter import Meter
 from relay.model_events import show_session, show_to_browser
 from relay.pace import audio_bucket, message_bucket
 from relay.policy import ShowSession, judge_browser_event
+from relay.stopwatch import Stopwatch
 from service_kit.errors import Ending, Refusal
 from service_kit.session_fields import FIELDS
 from service_kit.session_token import Claims
+from service_kit.telemetry import Telemetry
 
 MAX_EARLY_BYTES: Final = 262_144
 STALL_SECONDS: Final = 10.0
@@ -50,8 +52,18 @@ class Wire:
     """
 
     def __init__(
-        self, browser: Channel, claims: Claims, meter: Meter, end: End, *, request_id: str, speaks_airlock: bool
+        self,
+        browser: Channel,
+        claims: Claims,
+        meter: Meter,
+        end: End,
+        *,
+        request_id: str,
+        speaks_airlock: bool,
+        telemetry: Telemetry,
     ) -> None:
+        self._telemetry = telemetry
+        self._stopwatch: Stopwatch | None = None
         self._browser = browser
         self._model: Channel | None = None
         self._is_connected = False
@@ -95,6 +107,14 @@ class Wire:
         self.last_activity = self._loop.time()
         model.on_frame, self._browser.on_frame = self._from_model, self._from_browser
         model.on_congestion, self._browser.on_congestion = self._model_congested, self._browser_congested
+        self._stopwatch = Stopwatch(
+            self._telemetry,
+            self._browser,
+            self._from_browser,
+            model,
+            self._from_model,
+            lambda: self._meter.audio_out_ms,
+        )
         model.measure()
         self._browser.resume()  # before the early frames, since those may hold it back again
         self._send(
@@ -110,6 +130,11 @@ class Wire:
         early, self._early = self._early, []
         for frame in early:
             self._from_browser(frame)
+
+    def time_frames(self) -> None:
+        """Measure how long the next frame each way is in this process; only that frame pays for it."""
+        if self._stopwatch is not None:
+            self._stopwatch.time_next()
 
     def disconnect(self) -> None:
         """Let nothing more through, not even what is being read in this moment."""
@@ -193,6 +218,8 @@ class Wire:
             return
         if self._may_hear(verdict.audio_bytes, now):
             model.send(encode(event))
+            if event["type"] == "response.create" and self._stopwatch is not None:
+                self._stopwatch.await_audio()
 
     def _may_hear(self, audio_bytes: int, now: float) -> bool:
         """Count audio of the browser; False, and the session ends, if it is too fast or too much."""
@@ -267,6 +294,8 @@ class Wire:
                     event["session"] = self._deployments.from_service(event["session"])
                 self._conversation.observe(event)
                 self._meter.observe(event, self._conversation.transcription_model)
+                if event["type"] == "input_audio_buffer.speech_stopped" and self._stopwatch is not None:
+                    self._stopwatch.await_audio()
                 shown = show_to_browser(event, self._claims.lock)
                 if shown is not None:
                     self._send(shown)

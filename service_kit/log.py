@@ -19,8 +19,13 @@ from typing import Any, Final
 
 import structlog
 
+from service_kit.telemetry import Recorder, Telemetry
+
 STDOUT: Final = 1
 MAX_VALUE_CHARS: Final = 256
+_CHATTY: Final = ("httpx2", "azure", "opencensus", "opentelemetry", "urllib3")
+"""Libraries that log each request: what OpenAI's SDK asks with, and the exporters of telemetry."""
+_DROPPED: Final = "airlock_log_lines_dropped_total"
 MAX_LIBRARY_LINES: Final = 9
 """Of libraries' records in one second; asyncio, out of descriptors, writes hundreds. One more line counts the rest."""
 
@@ -77,6 +82,7 @@ ALLOWED_KEYS: Final = frozenset(
         "token_id",
         "token_seconds",
         "tokens",
+        "trace_id",
         "upstream",
         "waited_seconds",
     }
@@ -115,8 +121,9 @@ def _cut(value: object) -> object:
 class _Lines:
     """Writes whole lines to a descriptor, past any buffer; what it does not take is dropped and counted."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, telemetry: Telemetry) -> None:
         self._descriptor = descriptor
+        self._telemetry = telemetry
         self._dropped = 0
         self._torn = False
 
@@ -124,6 +131,7 @@ class _Lines:
         """Write one line; never raises."""
         if not self._write(line):
             self._dropped += 1
+            self._telemetry.count(_DROPPED)
         elif self._dropped:
             dropped, self._dropped = self._dropped, 0
             structlog.get_logger().warning("log.dropped", lines=dropped)
@@ -146,8 +154,9 @@ class _Lines:
 class _LibraryRecords(logging.Handler):
     """Turns a library's record into one of our lines, without its text, and a flood of them into a count."""
 
-    def __init__(self) -> None:
+    def __init__(self, telemetry: Telemetry) -> None:
         super().__init__()
+        self._telemetry = telemetry
         self._second = 0
         self._in_second = 0
         self._dropped = 0
@@ -161,6 +170,7 @@ class _LibraryRecords(logging.Handler):
                 self._dropped = 0
         if self._in_second == MAX_LIBRARY_LINES:
             self._dropped += 1
+            self._telemetry.count(_DROPPED)
             return
         self._in_second += 1
         error = record.exc_info[1] if record.exc_info else None
@@ -173,15 +183,25 @@ class _LibraryRecords(logging.Handler):
         )
 
 
-def set_up_logging(service: str, level: str) -> None:
-    """Send every log of this process to standard output as JSON lines, from ``level`` upwards."""
-    lines = _Lines(STDOUT)
+def set_up_logging(service: str, level: str, telemetry: Telemetry | None = None) -> None:
+    """Send every log of this process to standard output as JSON lines, from ``level`` upwards.
+
+    ``telemetry`` hears of each line, and takes those that are events.
+    """
+    telemetry = telemetry or Recorder()
+    lines = _Lines(STDOUT, telemetry)
+
+    def tell(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        telemetry.event(str(fields.get("event")), fields)
+        return fields
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _keep_allowed,
+            tell,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -189,6 +209,6 @@ def set_up_logging(service: str, level: str) -> None:
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    logging.basicConfig(level=level, handlers=[_LibraryRecords()], force=True)
-    for has_a_line_per_request in ("httpx2", "azure"):  # OpenAI's SDK asks with the first, Azure's with the second
-        logging.getLogger(has_a_line_per_request).setLevel(logging.WARNING)
+    logging.basicConfig(level=level, handlers=[_LibraryRecords(telemetry)], force=True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)

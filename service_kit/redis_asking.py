@@ -8,6 +8,7 @@ lost may have happened. When to ask at all is decided in :mod:`service_kit.break
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
@@ -30,17 +31,26 @@ T = TypeVar("T")
 Command: TypeAlias = tuple[str | bytes | int, ...]
 
 
+def _ignore(_seconds: float, _is_answered: bool) -> None:
+    return
+
+
 class RedisUnavailable(Exception):
     """Redis was not asked because it is slow, did not answer in time, or answered with an error."""
 
 
 class Asking:
-    """What our clients add to redis-py's: answers are awaited for at most a second, and nobody insists."""
+    """What our clients add to redis-py's: answers are awaited for at most a second, and nobody insists.
+
+    Attributes:
+        on_answer: called with how many seconds a question took, and whether it was answered; not for one never put.
+    """
 
     def __init__(self) -> None:
         self._breaker = Breaker()
         self._subscriptions: WeakSet[PubSub] = WeakSet()
         self._complained_at = -COMPLAIN_SECONDS
+        self.on_answer: Callable[[float, bool], None] = _ignore
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """Put one question, a command or a script; it is called once or not at all. Raises RedisUnavailable."""
@@ -49,15 +59,19 @@ class Asking:
         if verdict is Verdict.REFUSE:
             raise RedisUnavailable("not asked")
         cancelled_before = _times_cancelled()
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 if verdict is Verdict.PROBE_FIRST:
                     await self._probe()
-                return await self._leaving_the_dead(question)
+                answer = await self._leaving_the_dead(question)
+            self.on_answer(time.perf_counter() - began, True)
+            return answer
         except FAILURES as error:
             if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
                 self.doubt()
             self._breaker.failed(number, loop.time())
+            self.on_answer(time.perf_counter() - began, False)
             self.complain(type(error).__name__)
             raise RedisUnavailable(type(error).__name__) from error
         finally:

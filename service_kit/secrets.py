@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic import field_validator as check
 
+from service_kit.hashed_keys import OperatorKey, read_keys, refuse_twins
 from service_kit.redis_address import RedisMode, check_options, check_scheme, has_login, read_nodes
 from service_kit.settings import ENV_FILE, reason_of, split_commas
 
@@ -36,19 +37,21 @@ class SharedSecrets(BaseModel):
     redis_url: SecretStr
     token_signing_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(split_commas), Field(min_length=1)]
     pseudonym_key: SecretStr
+    operator_keys: Annotated[tuple[OperatorKey, ...], BeforeValidator(read_keys)] = ()
 
     FIXED: ClassVar[frozenset[str]] = frozenset({"pseudonym-key"})
     """What a process keeps as it was when it started."""
 
     @classmethod
-    def needed(cls, settings: Known) -> tuple[str, ...]:  # noqa: ARG003 - both services' own depend on them
+    def needed(cls, settings: Known) -> tuple[str, ...]:
         """What a service with these settings cannot do without, by the names in the vault."""
-        return ("redis-url", "token-signing-keys", "pseudonym-key")
+        operators = ("operator-keys",) if settings.get("operator_port") is not None else ()
+        return ("redis-url", "token-signing-keys", "pseudonym-key", *operators)
 
     @classmethod
     def understood(cls, settings: Known) -> tuple[str, ...]:
         """What is read of the environment: everything needed, and what is checked although nothing needs it."""
-        return cls.needed(settings)
+        return tuple(dict.fromkeys((*cls.needed(settings), "operator-keys")))
 
     @classmethod
     def arrange(cls, values: Mapping[str, SecretStr]) -> dict[str, object]:
@@ -73,6 +76,14 @@ class SharedSecrets(BaseModel):
         if in_production(info) and scheme == "redis":
             raise ValueError("must use TLS (rediss://) or a unix socket in production")
         return value
+
+    @check("operator_keys")
+    @classmethod
+    def _operators_have_keys(cls, keys: tuple[OperatorKey, ...], info: ValidationInfo) -> tuple[OperatorKey, ...]:
+        if not keys and known(info).get("operator_port") is not None:
+            raise ValueError("is required, because OPERATOR_PORT is set")
+        refuse_twins(keys)
+        return keys
 
     @check("token_signing_keys")
     @classmethod
@@ -163,12 +174,17 @@ def check_secrets(
         return None, problems
 
 
+def ignore_reading(_seconds: float, _is_read: bool) -> None:
+    """Nobody wants to know how long a secret took to read."""
+
+
 class Secrets(Generic[SecretsT]):
     """The secrets in force. These are the environment's: they stay as they are for as long as the process lives."""
 
     def __init__(self, current: SecretsT | None) -> None:
         self._current = current
         self._followers: list[Callable[[SecretsT], None]] = []
+        self.on_read: Callable[[float, bool], None] = ignore_reading
 
     @property
     def are_there(self) -> bool:

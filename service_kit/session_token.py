@@ -93,7 +93,10 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a token stands for. Times are Unix seconds; ``origin`` None means not bound to one."""
+    """What a token stands for. Times are Unix seconds; ``origin`` None means not bound to one.
+
+    ``trace`` is the place of its mint in a trace, as a ``traceparent``.
+    """
 
     subject: str
     tenant: str
@@ -110,6 +113,7 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tenant_quota: Quota = Quota()
     reference_id: str | None = None
     metadata: dict[str, str] = {}
+    trace: str | None = None
 
     @property
     def config_sha256(self) -> str:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
 from service_kit.redis_address import RedisMode
+from service_kit.telemetry.backends import TelemetryBackend, is_installed
+from service_kit.telemetry.connection_string import parse_connection_string
 from service_kit.tls import check_authority
 from service_kit.upstreams import AzureAuth, UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
 
@@ -86,6 +88,12 @@ class ServiceSettings(BaseSettings):
     max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
+    operator_host: str = "127.0.0.1"
+    operator_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    telemetry: TelemetryBackend | None = None
+    telemetry_auth: Literal["key", "entra"] = "key"
+    telemetry_interval_seconds: Annotated[float, Field(ge=0.1, le=600)] = 30.0
+    applicationinsights_connection_string: SecretStr | None = None
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
     key_vault_url: str | None = None
     secrets_refresh_seconds: Annotated[float, Field(ge=1, le=3_600)] = 300
@@ -145,6 +153,25 @@ class ServiceSettings(BaseSettings):
             raise ValueError("needs TRUSTED_EDGE beside it, the networks that Front Door's requests come from")
         return front_door_id
 
+    @field_validator("telemetry")
+    @classmethod
+    def _backend_is_installed(cls, backend: TelemetryBackend | None) -> TelemetryBackend | None:
+        if backend is not None and not is_installed(backend):
+            raise ValueError(f"{backend} is not installed; pip install 'realtime-airlock[{backend}]'")
+        return backend
+
+    @field_validator("applicationinsights_connection_string")
+    @classmethod
+    def _telemetry_has_a_place(cls, text: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if text is None:
+            if info.data.get("telemetry") in ("opencensus", "otel"):
+                raise ValueError(f"is required, because TELEMETRY is {info.data['telemetry']}")
+            return None
+        ingestion = parse_connection_string(text.get_secret_value())
+        if in_production(info) and not ingestion.is_safe:
+            raise ValueError("must name an https address in production")
+        return text
+
     @field_validator("log_level")
     @classmethod
     def _log_level(cls, level: str, info: ValidationInfo) -> str:
@@ -189,6 +216,13 @@ class ServiceSettings(BaseSettings):
             openai_base_url=self.openai_base_url,
             azure_auth=self.azure_openai_auth,
         )
+
+    @property
+    def telemetry_backend(self) -> TelemetryBackend:
+        """Where telemetry goes; OpenCensus, unless told otherwise, where there is a place for it."""
+        if self.telemetry is not None:
+            return self.telemetry
+        return "none" if self.applicationinsights_connection_string is None else "opencensus"
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Counts of the last hours, per minute and shared by all processes: what the operator page draws.
 
 Each process counts in memory and adds what it has to Redis every few seconds, so that a flood of refusals costs one
-write, not one each. Names come from our own tables, so that nobody can invent any.
+write, not one each. What is counted here is told to telemetry too, so that both say the same. Names come from our own
+tables, so that nobody can invent any.
 """
 
 from __future__ import annotations
@@ -15,10 +16,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from service_kit.redis_client import RedisClient, RedisUnavailable
+from service_kit.telemetry import Recorder, Telemetry
 
 FLUSH_SECONDS: Final = 3.0
 KEPT_SECONDS: Final = 2 * 3_600
 _MICRODOLLARS: Final = 1_000_000
+_METRICS: Final = {
+    "minted": ("airlock_mints_total", None),
+    "refused": ("airlock_refusals_total", "code"),
+    "started": ("airlock_sessions_started_total", None),
+    "ended": ("airlock_endings_total", "ending"),
+}
+"""What of it telemetry counts too, with the dimension that takes what stands after the colon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +41,19 @@ class Minute:
 class Tally:
     """The counts of one process, on their way to Redis."""
 
-    def __init__(self, redis: RedisClient, environment: str) -> None:
+    def __init__(self, redis: RedisClient, environment: str, telemetry: Telemetry | None = None) -> None:
         self._redis = redis
         self._prefix = f"airlock:{environment}:tally"
+        self._telemetry = telemetry or Recorder()
         self._waiting: Counter[str] = Counter()
 
     def count(self, name: str, number: int = 1) -> None:
-        """Add to a count of this minute."""
+        """Add to a count of this minute, and to the metric that tells the same."""
         self._waiting[name] += number
+        what, _, which = name.partition(":")
+        if what in _METRICS:
+            metric, dimension = _METRICS[what]
+            self._telemetry.count(metric, number, **({dimension: which} if dimension else {}))
 
     def refused(self, code: str) -> None:
         """Count a refusal that somebody was told, by its public code."""

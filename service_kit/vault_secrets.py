@@ -97,10 +97,20 @@ class VaultSecrets(Secrets[SecretsT]):
                 if self._clock() - self._reread_at.get(name, -REREAD_SECONDS) < REREAD_SECONDS:
                     return
                 try:
-                    self._take({name: await vault.read(name)})
+                    self._take({name: await self._read(vault, name)})
                 except NotRead as error:
                     structlog.get_logger().error("vault.stale", secret=name, error=str(error), seconds=self._age())
                 self._reread_at[name] = self._clock()
+
+    async def _read(self, vault: KeyVault, name: str) -> SecretStr:
+        """One secret. Raises NotRead."""
+        began, is_read = time.perf_counter(), False
+        try:
+            secret = await vault.read(name)
+            is_read = True
+        finally:
+            self.on_read(time.perf_counter() - began, is_read)
+        return secret
 
     async def _refresh_for_ever(self, vault: KeyVault) -> None:
         failures = 0
@@ -137,7 +147,7 @@ class VaultSecrets(Secrets[SecretsT]):
             failed: NotRead | None = None
             for name in self._names:
                 try:
-                    values[name] = await vault.read(name)
+                    values[name] = await self._read(vault, name)
                 except NotRead as error:
                     failed = error
                     self._complain(name, str(error))

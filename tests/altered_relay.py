@@ -39,6 +39,7 @@ from relay.memory import scrubbing_environment
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
 from service_kit.secrets import Secrets
+from service_kit.telemetry import Telemetry
 
 _create_app = relay.app.create_app
 BREAK = {"type": "input_text", "text": "break"}
@@ -75,9 +76,11 @@ def alter(module: object, name: str, value: object) -> None:
     setattr(module, name, value)
 
 
-def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.Application:
+def create_app(
+    settings: RelaySettings, secrets: Secrets[RelaySecrets], telemetry: Telemetry | None = None
+) -> web.Application:
     """The relay's app and the window."""
-    app = _create_app(settings, secrets)
+    app = _create_app(settings, secrets, telemetry)
     app.router.add_get("/tests/state", tell_state)
     app.router.add_get("/tests/stall", stall)
     app.router.add_get("/tests/clock", set_clock)
@@ -121,7 +124,7 @@ async def tell_state(_: web.Request) -> web.Response:
 
     Connections to Redis are not: the client keeps as many as were ever in use at once.
     """
-    redis_port = urlsplit(os.environ["REDIS_URL"]).port
+    redis_port = urlsplit(os.environ.get("REDIS_URL", "")).port  # where a vault has it, they are counted too
     kinds = []
     for number in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
         try:

@@ -93,6 +93,7 @@ class Stack:
         mint_base_url: for OpenAI's client: ``{page_url}/v1``.
         relay_base_urls: one for each relay, ``http://localhost:PORT/v1``.
         simulator_url: ``http://127.0.0.1:PORT``, the root of the simulator's control API; empty if one was given.
+        relay_operator_urls: one for each relay, if OPERATOR_PORT is set.
         processes: by name: ``simulator``, ``token_service``, ``relay-0``, ``relay-1``…
     """
 
@@ -110,6 +111,7 @@ class Stack:
         self.folder = folder
         self.processes: dict[str, Process] = {}
         self.simulator_url = ""
+        self.relay_operator_urls: list[str] = []
         self._relays = relays
         self._openai_base_url = openai_base_url
         self._redis = redis
@@ -143,6 +145,9 @@ class Stack:
             self._start("token_service", "token_service", token_service, f"{self.page_url}/readyz")
             for index, port in enumerate(relay_ports):
                 relay = {**self.environment, "PORT": str(port)}
+                if "OPERATOR_PORT" in self.environment:
+                    relay["OPERATOR_PORT"] = str(free_port())
+                    self.relay_operator_urls.append(f"http://127.0.0.1:{relay['OPERATOR_PORT']}")
                 self._start(f"relay-{index}", self._relay_module, relay, f"http://localhost:{port}/readyz")
             self._cleanup = started.pop_all()
         return self

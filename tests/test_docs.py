@@ -10,6 +10,7 @@ from relay import policy
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
+from scripts.print_telemetry import page_with, tables
 from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
 from service_kit.secrets import variable_of
 from service_kit.session_fields import FIELDS
@@ -19,6 +20,12 @@ from token_service.settings import TokenServiceSettings
 
 ROOT = Path(__file__).parent.parent
 LAUNCHER_ONLY = {"AIRLOCK_PAGE_PORT", "AIRLOCK_RELAY_PORT"}
+
+
+def test_telemetry_page_has_the_tables_of_the_catalogue() -> None:
+    text = (ROOT / "docs/telemetry.md").read_text(encoding="utf-8")
+    assert text == page_with(text, tables())
+    assert "`airlock_mints_total`" in text
 
 
 def test_errors_page_is_the_error_table() -> None:

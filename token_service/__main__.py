@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
+import asyncio
 
 from service_kit.configuration import load
 from service_kit.http_server import Listener, Service, run, serve
 from service_kit.log import set_up_logging
+from service_kit.pulse import watch_vault
+from service_kit.telemetry.life import Farewell, start_telemetry
 from service_kit.waiting import until_there
-from token_service.app import OPERATORS, create_app, drain
+from token_service.app import OPERATORS, READINESS, create_app, drain
 from token_service.operators.app import create_operator_app
 from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
@@ -17,21 +19,36 @@ from token_service.settings import TokenServiceSettings
 async def main() -> None:
     """Serve until told to stop."""
     settings, secrets = load(TokenServiceSettings, TokenServiceSecrets)
-    set_up_logging("token_service", settings.log_level)
+    telemetry = start_telemetry(settings, "token_service")
+    set_up_logging("token_service", settings.log_level, telemetry)
     is_production = settings.airlock_env == "production"
     listeners = [Listener(settings.host, settings.port)]
     if settings.operator_port is not None:
         listeners.append(Listener(settings.operator_host, settings.operator_port, "OPERATOR_PORT"))
 
     def make() -> Service:
-        app = create_app(settings, secrets)
+        app = create_app(settings, secrets, telemetry)
         apps = [app]
         if settings.operator_port is not None:
-            apps.append(create_operator_app(app[OPERATORS], lambda: secrets.current.operator_keys, hsts=is_production))
-        return Service(apps, partial(drain, app, settings))
+            apps.append(
+                create_operator_app(
+                    app[OPERATORS],
+                    lambda: secrets.current.operator_keys,
+                    telemetry,
+                    app[READINESS],
+                    hsts=is_production,
+                )
+            )
 
+        async def drained(at_once: asyncio.Event) -> None:
+            farewell.drain_begins()
+            await drain(app, settings, at_once)
+
+        return Service(apps, drained)
+
+    watch_vault(secrets, telemetry)
     waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=is_production)
-    async with secrets.kept():
+    async with Farewell(telemetry, settings.drain_seconds) as farewell, secrets.kept():
         await serve(listeners, make, name="token_service", waiting=waiting)
 
 

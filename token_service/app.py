@@ -14,6 +14,7 @@ from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
 from service_kit.live_slots import LiveSlots
 from service_kit.managed_identity import identity_if
+from service_kit.pulse import Pulse, watch_redis
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.redis_login import EntraLogins, logged_in
@@ -22,6 +23,7 @@ from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
+from service_kit.telemetry import Recorder, Telemetry
 from service_kit.tls import client_context
 from service_kit.waiting import only_with_good
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_document, add_headers, answer_errors, cors
@@ -70,13 +72,17 @@ OPERATORS: Final = web.AppKey("operators", Operators)
 IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 
 
-def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets]) -> web.Application:
+def create_app(
+    settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets], telemetry: Telemetry | None = None
+) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
     tls = client_context(settings.extra_ca_file)
     logins = EntraLogins() if settings.redis_auth == "entra" else None
     redis = connect_by(secrets, settings.redis_mode, tls, logins)
+    telemetry = telemetry or Recorder()
+    watch_redis(redis, telemetry)
 
-    tally = Tally(redis, settings.airlock_env)
+    tally = Tally(redis, settings.airlock_env, telemetry)
     revocations = Revocations(redis, settings.airlock_env)
     pseudonyms = Pseudonyms(secrets.current.pseudonym_key.get_secret_value())
 
@@ -86,7 +92,8 @@ def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecr
             logged_in(redis, logins, identity),
             tally.flushing(),
         ):
-            yield
+            with Pulse(telemetry).beating():
+                yield
         await redis.aclose()
 
     in_flight = InFlight()
@@ -130,6 +137,7 @@ def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecr
         reception,
         rates,
         quotas,
+        telemetry,
     )
     own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), revocations, pseudonyms)
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)

@@ -4,17 +4,15 @@ OIDC issuer knows. Pure.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from service_kit.errors import Refusal
+from service_kit.hashed_keys import HashedKey, bearer, holder_of
 from service_kit.profiles import CallerKind, ProfileName
-from service_kit.session_token import TOKEN_PREFIX
 from token_service.identity import Identity, InvalidIdentity, is_jwt
 
 ANONYMOUS_TENANT = "anonymous"
@@ -22,34 +20,6 @@ ANONYMOUS_TENANT = "anonymous"
 MintsPerMinute = Annotated[int, Field(ge=1, le=1_000_000)]
 QuotaCount = Annotated[int, Field(ge=1, le=10**12)]
 QuotaUsd = Annotated[float, Field(ge=0.000001, le=1_000_000)]
-
-
-class HashedKey(BaseModel):
-    """A key that is known by its SHA-256 alone, in hexadecimal."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-    name: Annotated[str, Field(min_length=1, max_length=64)]
-    sha256: SecretStr
-
-    @field_validator("sha256")
-    @classmethod
-    def _is_a_digest(cls, digest: SecretStr) -> SecretStr:
-        try:
-            size = len(bytes.fromhex(digest.get_secret_value()))
-        except ValueError:
-            size = 0
-        if size != sha256().digest_size:
-            raise ValueError("must be the SHA-256 of the key in 64 hexadecimal digits")
-        return digest
-
-    @property
-    def hash(self) -> bytes:
-        """The key's SHA-256."""
-        return bytes.fromhex(self.sha256.get_secret_value())
-
-
-HashedKeyT = TypeVar("HashedKeyT", bound=HashedKey)
 
 
 class CallerKey(HashedKey):
@@ -101,7 +71,7 @@ class Caller:
 
 def bearer_jwt(authorization: Sequence[str]) -> str | None:
     """The signed token in the values of the Authorization header lines, if that is what they hold; not checked yet."""
-    credential = _bearer(authorization)
+    credential = bearer(authorization)
     return credential if credential and is_jwt(credential) else None
 
 
@@ -173,25 +143,3 @@ def _wanted(enabled: Sequence[str]) -> str:
     wanted = {"api_key": "an API key of this service", "oidc": "a token of its identity provider"}
     named = " or ".join(text for kind, text in wanted.items() if kind in enabled)
     return f"Send {named}." if named else "Send none."
-
-
-def _bearer(authorization: Sequence[str]) -> str | None:
-    """The credential of the one bearer line there is; a session token is none here: it never mints."""
-    if len(authorization) != 1:
-        return None
-    scheme, _, credential = authorization[0].partition(" ")
-    return credential if scheme.lower() == "bearer" and not credential.startswith(TOKEN_PREFIX) else None
-
-
-def holder_of(authorization: Sequence[str], keys: Sequence[HashedKeyT]) -> HashedKeyT | None:
-    """The key that was shown as a Bearer credential; None if it is none of these, or more than one was."""
-    credential = _bearer(authorization)
-    if credential is None:
-        return None
-    # aiohttp keeps header bytes that are not UTF-8 as surrogates.
-    digest = sha256(credential.encode(errors="surrogateescape")).digest()
-    found = None
-    for key in keys:  # every one, so that the time does not tell which came near
-        if hmac.compare_digest(digest, key.hash):
-            found = key
-    return found

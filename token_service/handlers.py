@@ -6,6 +6,7 @@ import secrets
 import time
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 from aiohttp import hdrs, web
 
@@ -16,7 +17,10 @@ from service_kit.redis_client import Pseudonyms, RedisUnavailable
 from service_kit.revocation import Kind, Revocations, Target
 from service_kit.session_token import TOKEN_ID_BYTES, Claims, SessionToken, SessionTokenCodec, TokenKeys
 from service_kit.tally import Tally
+from service_kit.telemetry import Span, Telemetry
+from service_kit.telemetry.trace_context import TRACEPARENT, parse_traceparent
 from service_kit.web import REQUEST_ID, read_json
+from token_service.callers import Caller
 from token_service.ceilings import Ceilings, ceilings_of
 from token_service.identity import InvalidIdentity
 from token_service.mint import decide_claims
@@ -43,6 +47,7 @@ class ClientSecrets:
     reception: Reception
     rates: MintRates
     quotas: Quotas
+    telemetry: Telemetry
 
     async def create(self, request: web.Request) -> web.Response:
         """Mint one token. Raises Refusal."""
@@ -52,6 +57,13 @@ class ClientSecrets:
             origin=request.headers.get(hdrs.ORIGIN),
         )
         caller = None
+        # Recorded only if it is ended: strangers whom nobody identified leave counts, and no spans.
+        span = self.telemetry.span(
+            "POST /v1/realtime/client_secrets",
+            "server",
+            parent=parse_traceparent(request.headers.getall(TRACEPARENT, [])),
+            request_id=request[REQUEST_ID],
+        )
         try:
             try:
                 caller = await self.reception.identify(request)
@@ -72,6 +84,7 @@ class ClientSecrets:
                     now=int(now),
                     ceilings=ceilings,
                 )
+                claims = msgspec.structs.replace(claims, trace=span.context.traceparent)
                 await self._check_limits(claims, ceilings)
                 secret = secrets.token_bytes(TOKEN_ID_BYTES)
                 keys = TokenKeys.of(secret)
@@ -82,16 +95,22 @@ class ClientSecrets:
             except RedisUnavailable as error:
                 raise unavailable() from error
         except TooFast as refusal:
+            _refused(span, refusal, caller)
             audit.warning("mint.limited", code=refusal.code, reason=refusal.scope)
             raise
         except Refusal as refusal:
+            _refused(span, refusal, caller)
             cause = refusal.__cause__
             reason = cause.reason if isinstance(cause, InvalidIdentity) else None
             audit.warning("mint.denied", code=refusal.code, param=refusal.param, reason=reason)
             raise
         self.tally.count("minted")
+        span.status = 200
+        span.set(token_id=keys.token_id, profile=claims.profile, model=claims.lock.model)
+        span.end()
         audit.info(
             "mint.ok",
+            trace_id=span.context.trace_id,
             subject=self.pseudonyms.of(claims.tenant, claims.subject),
             profile=claims.profile,
             model=claims.lock.model,
@@ -124,3 +143,10 @@ class ClientSecrets:
         for holder, quota in ((subject, claims.subject_quota), (tenant, claims.tenant_quota)):
             if quota.is_set and is_used_up(quota, await self.quotas.used(holder)):
                 raise Refusal("quota_exhausted")
+
+
+def _refused(span: Span, refusal: Refusal, caller: Caller | None) -> None:
+    if caller is not None:
+        span.status = refusal.row.http
+        span.set(code=refusal.code)
+        span.end()

@@ -5,6 +5,7 @@ A route is one function here that says what it takes, answers and refuses; a tes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from service_kit.openapi import (
@@ -56,8 +57,8 @@ def public_document() -> Json:
         paths={
             "/v1/realtime/client_secrets": {"post": _mint()},
             "/v1/limits": {"get": _limits()},
-            "/healthz": {"get": _healthz()},
-            "/readyz": {"get": _readyz()},
+            "/healthz": {"get": healthz(ANYWHERE)},
+            "/readyz": {"get": readyz(ANYWHERE)},
             PATH: {"get": describe_itself(*_BEHIND_THE_EDGE)},
         },
         schemas={
@@ -101,22 +102,24 @@ def _limits() -> Json:
     }
 
 
-def _healthz() -> Json:
+def healthz(codes: Iterable[str]) -> Json:
+    """The route that tells whether the process lives, which may be refused with these codes."""
     return {
         "operationId": "healthz",
         "summary": "Whether the process lives",
-        "responses": {"200": answer("It does.", fields({"status": text(const="ok")})), **refusals(ANYWHERE)},
+        "responses": {"200": answer("It does.", fields({"status": text(const="ok")})), **refusals(codes)},
     }
 
 
-def _readyz() -> Json:
+def readyz(codes: Iterable[str]) -> Json:
+    """The route that tells whether the process should get work, likewise."""
     unavailable = fields({"status": text(const="unavailable"), "failing": {"type": "array", "items": text()}})
     return {
         "operationId": "readyz",
         "summary": "Whether the process should get work",
         "responses": {
             "200": answer("It should.", fields({"status": text(const="ok")})),
-            **refusals(ANYWHERE),
+            **refusals(codes),
             "503": answer("It should not: something is missing (`redis`), or it is `draining`.", unavailable),
         },
     }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args
+from typing import Any, Final, get_args
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from service_kit.profiles import CallerKind, Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
@@ -34,8 +34,6 @@ class TokenServiceSettings(ServiceSettings):
     oidc_tenant_claim: str | None = None
     oidc_roles_claim: str = "roles"
     oidc_tenants: CommaSeparated = ()
-    operator_host: str = "127.0.0.1"
-    operator_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     mints_per_minute_per_subject: MintsPerMinute = 30
     mints_per_minute_per_tenant: MintsPerMinute = 6_000
     mints_per_minute_per_address: MintsPerMinute = 60

@@ -18,12 +18,13 @@ from relay.settings import RelaySettings
 from service_kit.key_vault import open_vault
 from service_kit.secrets import SecretsT
 from service_kit.settings import ServiceSettings
+from service_kit.telemetry import Recorder
 from service_kit.vault_secrets import VaultSecrets
 from tests.azure import Azure
 from tests.examples import PAGE, PROFILES_TOML
 from tests.service_kit.test_vault_secrets import Clock
 from tests.serving import serving
-from token_service.app import OPERATORS
+from token_service.app import OPERATORS, READINESS
 from token_service.operators.app import create_operator_app
 from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
@@ -86,7 +87,9 @@ async def product_with(
             await running.enter_async_context(each.kept())
             await each.arrive()
         app = token_service.app.create_app(settings, secrets)
-        operators = create_operator_app(app[OPERATORS], lambda: secrets.current.operator_keys, hsts=False)
+        operators = create_operator_app(
+            app[OPERATORS], lambda: secrets.current.operator_keys, Recorder(), app[READINESS], hsts=False
+        )
         apps = (app, operators, relay.app.create_app(relay_settings, relay_secrets))
         ports = [await running.enter_async_context(serving(each)) for each in apps]
         yield Product(ports, clock, simulator, (secrets, relay_secrets))

@@ -109,3 +109,12 @@ def test_services_start_after_what_they_need(simulator_port: int | None, names: 
     assert [service.name for service in services] == names
     assert [service.environment["PORT"] for service in services[-2:]] == ["8090", "8091"]
     assert "TOKEN_SIGNING_KEYS" not in repr(services)
+
+
+def test_the_relay_s_listener_for_operators_is_beside_the_token_service_s() -> None:
+    def ports(given: dict[str, str]) -> list[str | None]:
+        services = plan_services(given, page_port=8090, relay_port=8091, redis_url="redis://r", simulator_port=None)
+        return [service.environment.get("OPERATOR_PORT") for service in services]
+
+    assert ports({"OPERATOR_PORT": "8095"}) == ["8095", "8096"]
+    assert ports({}) == [None, None]

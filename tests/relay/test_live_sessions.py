@@ -29,6 +29,9 @@ class FakeSession:
     def revoke(self, why: Why) -> None:
         self.told.append(why)
 
+    def time_frames(self) -> None:
+        self.told.append("time frames")
+
     def drain(self) -> None:
         self.told.append("drain")
         if self._leave is not None:

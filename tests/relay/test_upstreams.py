@@ -11,6 +11,7 @@ from relay.upstream import Upstream
 from relay.upstream_credentials import Credential
 from relay.upstreams import Upstreams
 from service_kit.errors import Refusal
+from service_kit.telemetry import Recorder
 from service_kit.upstreams import UpstreamSettings
 from tests.relay.building import make_lock
 
@@ -24,7 +25,7 @@ SWEDEN = UpstreamSettings(
 
 
 async def test_a_model_that_no_upstream_has_is_the_operator_s_mistake() -> None:
-    upstreams = Upstreams([Upstream(SWEDEN, create_autospec(Credential), create_autospec(WebSockets))])
+    upstreams = Upstreams([Upstream(SWEDEN, create_autospec(Credential), create_autospec(WebSockets))], Recorder())
     with capture_logs() as logs, pytest.raises(Refusal) as refused:
         async with upstreams.dial(make_lock(), "someone", structlog.get_logger(), on_flood=pytest.fail):
             pass

@@ -15,6 +15,7 @@ from relay.wire import MAX_EARLY_BYTES, STALL_SECONDS, Wire
 from service_kit.errors import Ending, Refusal
 from service_kit.prices import PRICES
 from service_kit.session_token import Limits, Lock
+from service_kit.telemetry import Recorder
 from tests.relay.building import (
     HIDDEN,
     SECRET,
@@ -103,6 +104,7 @@ class Scene:
     def __init__(self, *, lock: Lock | None = None, limits: Limits | None = None, speaks_airlock: bool = False) -> None:
         self.browser, self.model = FakeChannel(), FakeChannel()
         self.meter = Meter(PRICES["gpt-realtime-2.1"])
+        self.telemetry = Recorder()
         self.endings: list[tuple[Ending, str | None]] = []
         self.wire = Wire(
             self.browser,
@@ -111,6 +113,7 @@ class Scene:
             self._end,
             request_id="req_1",
             speaks_airlock=speaks_airlock,
+            telemetry=self.telemetry,
         )
         self.clock = Clock()
         self.wire._loop = self.clock  # type: ignore[assignment] # the two calls of the loop that the wire makes

@@ -12,18 +12,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from service_kit.hashed_keys import OperatorKey
 from service_kit.openapi import ANYWHERE, VERSION
 from service_kit.quotas import NOTHING, Quotas, Usage
 from service_kit.redis_client import Pseudonyms, RedisClient
 from service_kit.revocation import Kind, Revocations, Target
+from service_kit.telemetry import Recorder
 from service_kit.web import API_HEADERS, MAX_BODY_BYTES
 from tests.examples import KEY, PAGE
 from tests.serving import serving
 from tests.token_service.conftest import SHOP, MakeSettings
-from token_service.app import OPERATORS, create_app
+from token_service.app import OPERATORS, READINESS, create_app
 from token_service.openapi import public_document
 from token_service.operators.app import create_operator_app
-from token_service.operators.keys import OperatorKey
 from token_service.operators.openapi import operator_document
 
 MINT = "/v1/realtime/client_secrets"
@@ -43,7 +44,7 @@ def codes(operation: dict[str, Any]) -> set[tuple[int, str]]:
     return {
         (int(status), code)
         for status, answer in operation["responses"].items()
-        for part in answer["content"]["application/json"]["schema"].get("allOf", ())[1:]
+        for part in answer["content"].get("application/json", {}).get("schema", {}).get("allOf", ())[1:]
         for code in part["properties"]["error"]["properties"]["code"]["enum"]
     }
 
@@ -61,7 +62,9 @@ async def test_every_route_but_the_page_is_in_the_document(make_settings: MakeSe
     app = create_app(*make_settings())
     assert served(app) == {(method, path) for method, path, _ in operations(public_document())}
     page = {"/", "/favicon.svg", "/main.js", "/styles.css", "/summary.js"}
-    operators = served(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False))
+    operators = served(
+        create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
+    )
     documented = {(method, path) for method, path, _ in operations(operator_document())}
     assert operators - {("GET", path) for path in page} == documented
 
@@ -72,7 +75,9 @@ async def test_both_are_served_as_they_are_under_the_usual_headers_and_hold_no_s
     app = create_app(*make_settings())
     async with (
         serving(app) as public,
-        serving(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False)) as private,
+        serving(
+            create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
+        ) as private,
         aiohttp.ClientSession() as http,
     ):
         for port, document in ((public, public_document()), (private, operator_document())):
@@ -188,7 +193,9 @@ async def test_any_route_refuses_odd_and_oversized_headers_as_it_says(
     app = create_app(*make_settings())
     async with (
         serving(app) as public,
-        serving(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False)) as private,
+        serving(
+            create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
+        ) as private,
         aiohttp.ClientSession() as http,
     ):
         for port, document in ((public, public_document()), (private, operator_document())):
@@ -207,7 +214,9 @@ async def test_an_id_that_is_no_path_segment_is_not_found(
     """Why the two routes with an id name ``not_found``."""
     app = create_app(*make_settings())
     async with (
-        serving(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False)) as port,
+        serving(
+            create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
+        ) as port,
         aiohttp.ClientSession() as http,
         http.delete(f"http://127.0.0.1:{port}/v1/operator/{path}", headers=OPERATOR) as response,
     ):

@@ -16,17 +16,18 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from local_cloud.ports import free_port
+from service_kit.hashed_keys import OperatorKey
 from service_kit.live_entries import LiveEntries, LiveEntry
 from service_kit.log import ALLOWED_KEYS
 from service_kit.redis_client import Pseudonyms, RedisClient, RedisUnavailable, connect
 from service_kit.revocation import Identity, Revocations, Why
 from service_kit.tally import Tally
+from service_kit.telemetry import Recorder
 from tests.examples import KEY, PAGE
 from tests.serving import serving
 from tests.token_service.conftest import MakeSettings
-from token_service.app import OPERATORS, create_app
+from token_service.app import OPERATORS, READINESS, create_app
 from token_service.operators.app import create_operator_app
-from token_service.operators.keys import OperatorKey
 
 OPS = "op_the-key-of-the-operators"
 KEYS = (OperatorKey.model_validate({"name": "ops", "sha256": sha256(OPS.encode()).hexdigest()}),)
@@ -88,7 +89,9 @@ async def operators(settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
     public = create_app(*settings)
     async with (
         serving(public),
-        serving(create_operator_app(public[OPERATORS], lambda: KEYS, hsts=False)) as port,
+        serving(
+            create_operator_app(public[OPERATORS], lambda: KEYS, Recorder(), public[READINESS], hsts=False)
+        ) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
         yield http

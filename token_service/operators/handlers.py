@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import msgspec
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import ValidationError
 
 from service_kit.errors import Refusal
 from service_kit.live_entries import LiveEntries, LiveEntry
-from service_kit.redis_client import Pseudonyms, RedisUnavailable
+from service_kit.operator_listener import OPERATOR
+from service_kit.redis_client import Pseudonyms
 from service_kit.revocation import Kind, Revocations, Target
 from service_kit.tally import Tally
-from service_kit.web import REQUEST_ID, Handler, read_json
-from token_service.operators.keys import OperatorKey, identify_operator
+from service_kit.web import REQUEST_ID, read_json
 from token_service.operators.requests import MAX_BLOCK_SECONDS, PSEUDONYM, SESSION_ID, TOKEN_ID, BlockRequest
 
 SHOWN_MINUTES: Final = 60
-_RETRY_SECONDS: Final = 1
-_LOOKS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
-
-OPERATOR: Final = web.RequestKey("operator", OperatorKey)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,28 +143,6 @@ class Operators:
         return None
 
 
-def operators_only(keys: Callable[[], tuple[OperatorKey, ...]]) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """A middleware that lets nobody but operators into ``/v1/operator/``, and says 503 when Redis does not answer."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.path.startswith("/v1/operator/"):
-            return await handler(request)
-        try:
-            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys())
-        except Refusal as refusal:
-            _note(request, "admin.denied", code=refusal.code)
-            raise
-        try:
-            return await handler(request)
-        except RedisUnavailable as error:
-            if request.method not in _LOOKS:  # it may have been carried out all the same
-                _note(request, "admin.failed", code="unavailable", operator=request[OPERATOR].name)
-            raise Refusal("unavailable", retry_after=_RETRY_SECONDS) from error
-
-    return middleware
-
-
 def _said_once(request: web.Request, name: str) -> str | None:
     """A value of the query. Raises Refusal for an empty one: left out, it would widen what the order is for."""
     values = request.query.getall(name, [])
@@ -182,18 +155,6 @@ def _checked(text: str, pattern: re.Pattern[str], param: str) -> str:
     if not pattern.fullmatch(text):
         raise Refusal("invalid_request", param=param)
     return text
-
-
-def _note(request: web.Request, event: str, **fields: object) -> None:
-    """A line about a request that is no act: what was asked for, in our words, since anybody can ask for anything."""
-    resource = request.match_info.route.resource
-    structlog.get_logger().warning(
-        event,
-        request_id=request[REQUEST_ID],
-        method=request.method,
-        route=resource.canonical if resource else None,
-        **fields,
-    )
 
 
 def _audit(request: web.Request, event: str, **fields: object) -> None:

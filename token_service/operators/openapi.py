@@ -23,7 +23,7 @@ from service_kit.openapi import (
     text,
 )
 from service_kit.revocation import Kind
-from token_service.openapi import PATH, describe_itself
+from token_service.openapi import PATH, describe_itself, healthz, readyz
 from token_service.operators.requests import SESSION_ID, TOKEN_ID, BlockRequest
 
 _CODES: Final = (*ANYWHERE, "invalid_token", "unavailable")
@@ -56,6 +56,9 @@ def operator_document() -> Json:
             "/v1/operator/tokens/{id}": {"delete": _revoke_token()},
             "/v1/operator/blocks": {"get": _list_blocks(), "put": _block(), "delete": _unblock()},
             "/v1/operator/summary": {"get": _summary()},
+            "/healthz": {"get": healthz(ANYWHERE)},
+            "/readyz": {"get": readyz(ANYWHERE)},
+            "/metrics": {"get": _metrics()},
             PATH: {"get": describe_itself(*ANYWHERE)},
         },
         schemas={**request_schemas(BlockRequest), **plain_schemas(schemas)},
@@ -142,3 +145,8 @@ def _summary() -> Json:
     minute = fields({"at": {"type": "integer", "description": "When the minute began."}, "counts": counts})
     minutes = fields({"minutes": {"type": "array", "items": minute}})
     return _operation("summary", "Count what happened", answer("The last 60 minutes, from all processes.", minutes))
+
+
+def _metrics() -> Json:
+    told = answer("What this process counts; docs/telemetry.md lists it.", {})
+    return _operation("metrics", "Tell the metrics", told | {"content": {"text/plain": {"schema": text()}}})
