@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install test check soak format lock clean packages static
+.PHONY: help run run-cloud install test check soak format lock clean packages static
 
 # The interpreter to make the environment with: PYTHON3=/path/to/python make install. Unset, a suitable one is looked for.
 PYTHON3 ?=
@@ -18,10 +18,14 @@ NODE_INSTALLED := node_modules/.package-lock.json
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(RUN_INSTALLED) ## run all of it on this machine and print the page's address
 	@$(PYTHON) -m local_cloud $(ARGS)
+
+run-cloud: $(RUN_INSTALLED) ## the same in production mode, with stand-ins for Azure (Debian's redis-server and nginx)
+	@scripts/install_debian_packages.sh redis-server nginx
+	@$(PYTHON) -m local_cloud.cloud $(ARGS)
 
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
@@ -35,7 +39,7 @@ soak: $(DEV_INSTALLED) ## run the tests that take minutes
 	$(PYTHON) -m pytest -m soak
 
 packages:
-	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server fonts-dejavu-core \
+	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server nginx fonts-dejavu-core \
 		$$(command -v node >/dev/null || echo nodejs) $$(command -v npm >/dev/null || echo npm) $$(command -v curl >/dev/null || echo curl)
 
 static: $(DEV_INSTALLED)

@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asyncio.run(
                 launch(
                     services,
-                    redis=redis,
+                    servers=[redis] if redis else [],
                     folder=ROOT,
                     on_ready=lambda: say(text),
                     show=say,

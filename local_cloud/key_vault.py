@@ -98,7 +98,7 @@ class Read:
 
 
 class KeyVault:
-    """``async with KeyVault(authority) as vault`` listens until the block ends.
+    """``async with KeyVault(tls) as vault`` listens until the block ends; ``tls`` is what it serves with.
 
     Attributes:
         behaviour: how it answers from now on.
@@ -110,7 +110,7 @@ class KeyVault:
 
     def __init__(
         self,
-        authority: ThrowAwayAuthority,
+        tls: ssl.SSLContext,
         values: Mapping[str, str] | None = None,
         *,
         behaviour: Behaviour | None = None,
@@ -121,7 +121,7 @@ class KeyVault:
         self.reads: list[Read] = []
         self.tokens: list[str] = []
         self.challenges = 0
-        self._tls: ssl.SSLContext = authority.server_context()
+        self._tls = tls
         self._port = port
         self._secrets: dict[str, list[Version]] = {}
         self._news = asyncio.Condition()
@@ -329,15 +329,15 @@ def _error(status: int, code: str, message: str, inner: str | None = None) -> we
     return web.json_response({"error": error}, status=status)
 
 
-async def serve(values: Mapping[str, str], behaviour: Behaviour, port: int, folder: Path) -> None:
+async def serve(vault: KeyVault, ca_file: Path | None) -> None:
     """Serve until SIGINT or SIGTERM, after printing the settings that lead here."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    authority = ThrowAwayAuthority(folder)
-    async with KeyVault(authority, values, behaviour=behaviour, port=port) as vault:
+    async with vault:
         print(f"KEY_VAULT_URL={vault.url}", flush=True)
-        print(f"EXTRA_CA_FILE={authority.ca_file}", flush=True)
+        if ca_file is not None:
+            print(f"EXTRA_CA_FILE={ca_file}", flush=True)
         await stop.wait()
 
 
@@ -349,12 +349,22 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9200, help="0 takes a free port")
     parser.add_argument("--secrets", type=Path, help="a file with a JSON object of names and values")
     parser.add_argument("--client-id", default=CLIENT_ID, help="the identity that may read")
-    parser.add_argument("--folder", type=Path, help="where the authority's certificate goes; by default a new one")
+    parser.add_argument(
+        "--certificate", type=Path, help="PEM file to serve with; by default of an authority of its own"
+    )
+    parser.add_argument("--certificate-key", type=Path, help="PEM file of its key; by default in the same file")
     given = parser.parse_args()
     values = json.loads(given.secrets.read_text(encoding="utf-8")) if given.secrets else {}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = given.folder or Path(temporary)
-        asyncio.run(serve(values, Behaviour(client_ids=[given.client_id]), given.port, folder))
+    with tempfile.TemporaryDirectory() as folder:
+        ca_file = None
+        if given.certificate:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(given.certificate, given.certificate_key)
+        else:
+            authority = ThrowAwayAuthority(Path(folder))
+            ca_file, tls = authority.ca_file, authority.server_context()
+        behaviour = Behaviour(client_ids=[given.client_id])
+        asyncio.run(serve(KeyVault(tls, values, behaviour=behaviour, port=given.port), ca_file))
 
 
 if __name__ == "__main__":

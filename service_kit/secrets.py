@@ -181,8 +181,8 @@ def ignore_reading(_seconds: float, _is_read: bool) -> None:
 class Secrets(Generic[SecretsT]):
     """The secrets in force. These are the environment's: they stay as they are for as long as the process lives."""
 
-    def __init__(self, current: SecretsT) -> None:
-        self._current: SecretsT | None = current
+    def __init__(self, current: SecretsT | None) -> None:
+        self._current = current
         self._followers: list[Callable[[SecretsT], None]] = []
         self.on_read: Callable[[float, bool], None] = ignore_reading
 

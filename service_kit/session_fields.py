@@ -111,6 +111,13 @@ class FunctionChoice(_Object, tag_field="type", tag="function"):
     name: _Name
 
 
+class ClientFunctionChoice(_Object):
+    """The same from a client, who has no other choice: msgspec would fill in the tag of a union of one."""
+
+    type: Literal["function"]
+    name: _Name
+
+
 class McpChoice(_Object, tag_field="type", tag="mcp"):
     """§5.1."""
 
@@ -179,7 +186,7 @@ _FIELDS: Final = (
     _open("audio.output.speed", Annotated[float, Meta(ge=0.25, le=1.5)]),
     # A client's MCP tool would make the service call a server of the client's choice.
     Field("tools", list[dict[str, Any]], Annotated[list[FunctionTool], Meta(max_length=128)], response=True),
-    Field("tool_choice", _ToolChoice, Literal["auto", "none", "required"] | FunctionChoice, response=True),
+    Field("tool_choice", _ToolChoice, Literal["auto", "none", "required"] | ClientFunctionChoice, response=True),
     _open("parallel_tool_calls", bool, response=True),
     _open("reasoning", Reasoning, response=True),
     _open("truncation", Literal["auto", "disabled"] | RetentionRatio),

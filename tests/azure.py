@@ -62,5 +62,5 @@ class Azure:
 async def azure_with(folder: Path, values: Mapping[str, str]) -> AsyncIterator[Azure]:
     """Azure with these secrets in its vault, while the block runs."""
     authority = ThrowAwayAuthority(folder)
-    async with ManagedIdentity() as identity, KeyVault(authority, values) as vault:
+    async with ManagedIdentity() as identity, KeyVault(authority.server_context(), values) as vault:
         yield Azure(authority, identity, vault)

@@ -1,6 +1,7 @@
 """The server: handshake, models, and for each WebSocket a session."""
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -41,6 +42,7 @@ class Simulator:
         port: 0 takes a free one.
         behaviour: of the service; the default records, and answers four times faster than it plays.
         keep_connections: how many connections stay in `connections`; older ones are forgotten.
+        tls: what to serve with, for ``https`` and ``wss``.
 
     Attributes:
         faults: what shall go wrong.
@@ -56,6 +58,7 @@ class Simulator:
         host: str = "127.0.0.1",
         port: int = 0,
         keep_connections: int = 256,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.faults = Faults()
         self.answers: deque[Answer] = deque()
@@ -64,6 +67,7 @@ class Simulator:
         self._behaviour = behaviour
         self._host = host
         self._port = port
+        self._tls = tls
         self._count = 0
         self._connected = asyncio.Condition()
         self._links: set[Link] = set()
@@ -80,12 +84,12 @@ class Simulator:
 
     @property
     def origin(self) -> str:
-        """``http://host:port``: what an Azure endpoint is configured with."""
-        return f"http://{self._host}:{self._port}"
+        """``http://host:port``, or ``https://``: what an Azure endpoint is configured with."""
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}"
 
     @property
     def base_url(self) -> str:
-        """``http://host:port/v1``: what OpenAI's SDK is configured with."""
+        """``http://host:port/v1``, or ``https://``: what OpenAI's SDK is configured with."""
         return f"{self.origin}/v1"
 
     async def start(self) -> None:
@@ -98,7 +102,7 @@ class Simulator:
         Control(self.connections, self.faults, self.answers).add_routes(app.router)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024)
+        site = web.TCPSite(self._runner, self._host, self._port, backlog=1024, ssl_context=self._tls)
         await site.start()
         self._port = self._runner.addresses[0][1]
 

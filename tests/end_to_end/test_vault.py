@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -19,15 +19,14 @@ from local_cloud.redis_server import RedisServer
 from tests.azure import OPERATOR_KEY, SHOP_KEY, Azure, azure_with, secret_values
 from tests.end_to_end.clients import talking
 from tests.end_to_end.conftest import DEFAULTS
+from tests.end_to_end.rotating import SECONDS, Load, in_force
 from tests.end_to_end.traces import Traces, until
 from tests.examples import KEY
 from tests.stack import Process, Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-WORKERS = 8
 ROTATIONS = 3
-SECONDS = 60.0
 CANARIES = secret_values(
     token_signing_keys=f"canary-signing-{KEY}",
     pseudonym_key=f"canary-pseudonym-{KEY}",
@@ -68,54 +67,6 @@ async def stack(
             yield stack
         finally:
             await asyncio.to_thread(stack.__exit__)
-
-
-class Load:
-    """Workers that each mint a token, redeem it, see the session begin and end it, over and over.
-
-    Attributes:
-        rounds: how often each worker has done that.
-    """
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self.rounds = [0] * WORKERS
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["Load"]:
-        """Work while the block runs; whatever went wrong with a worker is raised."""
-        stop = asyncio.Event()
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            workers = [asyncio.create_task(self._work(number, http, stop)) for number in range(WORKERS)]
-            try:
-                yield self
-            finally:
-                stop.set()
-                failures = [each for each in await asyncio.gather(*workers, return_exceptions=True) if each]
-        assert failures == []
-
-    async def _work(self, number: int, http: aiohttp.ClientSession, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            async with talking(http, self._stack):
-                pass
-            self.rounds[number] += 1
-
-    async def go_round(self) -> None:
-        """Wait until whatever was begun before is over: each worker has begun and ended a session since."""
-        before = list(self.rounds)
-        await until(lambda: all(now >= then + 2 for now, then in zip(self.rounds, before, strict=True)), SECONDS)
-
-
-def changes(traces: Traces, name: str) -> list[int]:
-    """How often each service has put a new version of a secret in force."""
-    return [len(traces.lines("secret.changed", process, secret=name)) for process in ("token_service", "relay-0")]
-
-
-async def in_force(traces: Traces, name: str, set_it: Callable[[], object], *, readers: int) -> None:
-    """Change a secret in the vault, and wait until every service that reads it goes by it."""
-    before = sum(changes(traces, name))
-    set_it()
-    await until(lambda: sum(changes(traces, name)) == before + readers, SECONDS)
 
 
 async def test_signing_keys_rotate_under_load_and_no_redemption_fails(

@@ -103,7 +103,7 @@ async def test_child_that_will_not_leave_is_killed_when_its_time_is_over(monkeyp
 
 async def test_redis_is_stopped_too() -> None:
     with RedisServer() as redis:
-        await launch([stand_in("only")], redis=redis, folder=FOLDER, on_ready=interrupt, drain_seconds=20)
+        await launch([stand_in("only")], servers=[redis], folder=FOLDER, on_ready=interrupt, drain_seconds=20)
         assert redis.wait() == 0
 
 
@@ -115,7 +115,7 @@ async def test_death_of_redis_ends_everything() -> None:
     ):
         await launch(
             [stand_in("only")],
-            redis=redis,
+            servers=[redis],
             folder=FOLDER,
             on_ready=lambda: client.shutdown(nosave=True),
             drain_seconds=20,

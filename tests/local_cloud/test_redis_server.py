@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from local_cloud.certificates import ThrowAwayAuthority
 from local_cloud.redis_server import RedisServer, RedisWillNotStart, find_binary
 
 DEBIAN_REDIS = shutil.which("redis-server")
@@ -105,3 +106,18 @@ def test_server_dies_with_a_parent_that_is_killed() -> None:
             assert ended == [server]
         finally:
             os.close(server)
+
+
+@pytest.mark.skipif(DEBIAN_REDIS is None, reason="redis-server is not installed")
+def test_with_a_certificate_it_speaks_tls_alone(tmp_path: Path) -> None:
+    authority = ThrowAwayAuthority(tmp_path)
+    with RedisServer(binary=Path(DEBIAN_REDIS or ""), certificate=authority.issue()) as server:
+        with Redis.from_url(server.url, retry=None, ssl_ca_certs=str(authority.ca_file)) as trusting:
+            assert trusting.ping()
+        with (
+            Redis.from_url(server.url.replace("rediss", "redis"), retry=None, socket_timeout=5) as plain,
+            pytest.raises(RedisConnectionError),
+        ):
+            plain.ping()
+        with open_client(server.url) as stranger, pytest.raises(RedisConnectionError, match="certificate"):
+            stranger.ping()

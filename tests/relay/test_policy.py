@@ -503,7 +503,7 @@ BAD: dict[str, list[Any]] = {
     "tools": [None, {}, "x", [1], [{"type": "mcp", "server_label": "x", "server_url": "https://evil.example"}],
               [{"type": "function", "name": "f", "x": 1}], [{"type": "function"}],
               [{"type": "function", "name": "f"}] * 129],
-    "tool_choice": [None, "x", [], {"type": "mcp", "server_label": "x"}, {"type": "function"}],
+    "tool_choice": [None, "x", [], {"type": "mcp", "server_label": "x"}, {"type": "function"}, {"name": "f"}],
     "parallel_tool_calls": [None, 0, "true", []],
     "reasoning": [None, {}, {"effort": "x"}, {"effort": "low", "x": 1}, "low"],
     "truncation": [None, "x", {}, {"type": "retention_ratio", "retention_ratio": 2}],

@@ -110,6 +110,7 @@ NOT_FOR_CLIENTS = [
     ("tools", [{"type": "function", "name": ""}]),
     ("tools", [FUNCTION] * 129),
     ("tool_choice", {"type": "mcp", "server_label": "s"}),
+    ("tool_choice", {"name": "f"}),
     ("tracing", "auto"),
     ("prompt", {"id": "pmpt_1"}),
     ("include", []),

@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import aiohttp
 import pytest
 
+from local_cloud.certificates import ThrowAwayAuthority
 from local_cloud.realtime import Behaviour, Simulator
 from tests.local_cloud.realtime.client import KEY, MODEL, connect
 
@@ -118,3 +120,14 @@ async def test_frames_are_not_compressed(simulator: Simulator) -> None:
     async with aiohttp.ClientSession() as http, http.ws_connect(url, headers=KEY, compress=15) as socket:
         assert socket.compress == 0
         assert json.loads((await socket.receive()).data)["type"] == "session.created"
+
+
+async def test_it_serves_over_tls_too(tmp_path: Path) -> None:
+    authority = ThrowAwayAuthority(tmp_path)
+    async with Simulator(tls=authority.server_context()) as simulator, aiohttp.ClientSession() as http:
+        assert simulator.base_url.startswith("https://")
+        url = f"{simulator.base_url}/realtime?model={MODEL}"
+        async with http.ws_connect(
+            url, headers={"Authorization": "Bearer k"}, ssl=authority.client_context()
+        ) as socket:
+            assert (await socket.receive_json())["type"] == "session.created"
