@@ -29,7 +29,7 @@ Answer = tuple[int, Any]
 
 @pytest.fixture
 async def vault(tmp_path: Path) -> AsyncIterator[KeyVault]:
-    async with KeyVault(ThrowAwayAuthority(tmp_path), {"shop-key": "one"}) as vault:
+    async with KeyVault(ThrowAwayAuthority(tmp_path).server_context(), {"shop-key": "one"}) as vault:
         yield vault
 
 
