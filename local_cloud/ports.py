@@ -1,15 +1,32 @@
 """Loopback ports: which one is free, and whether a wanted one is."""
 
 import errno
+import random
 import socket
+
+# Below those that systems give to outgoing connections: such a one could take the port before the server does.
+FREE_PORTS = range(10_240, 32_768)
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that nobody listens on at this moment, and that was not returned lately.
+
+    Which one is left to chance, since other processes look for ports too.
+    """
+    if len(_given) > len(FREE_PORTS) // 2:
+        _given.clear()
+    while True:
+        port = random.choice(FREE_PORTS)
+        if port in _given:
+            continue
+        _given.add(port)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def why_not_usable(port: int) -> str | None:

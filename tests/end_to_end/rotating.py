@@ -50,7 +50,9 @@ class Load:
         before = list(self.rounds)
 
         def is_over() -> bool:
-            assert not any(worker.done() for worker in self._workers)  # why, the end of the block says
+            for worker in self._workers:
+                if worker.done():
+                    worker.result()  # raises what went wrong with it
             return all(now >= then + 2 for now, then in zip(self.rounds, before, strict=True))
 
         await until(is_over, SECONDS)
