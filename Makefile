@@ -11,6 +11,8 @@ PYTHON := .venv/bin/python
 # Say which lock file the environment was last installed from; `make run` is content with either.
 RUN_INSTALLED := .venv/run.installed
 DEV_INSTALLED := .venv/dev.installed
+# npm writes this file when it has installed what package-lock.json names.
+NODE_INSTALLED := node_modules/.package-lock.json
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 help: ## list the verbs
@@ -21,7 +23,7 @@ run: $(RUN_INSTALLED) ## run all of it on this machine and print the page's addr
 
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
-test: packages static ## install what is missing, Debian packages too, then run everything but the soak
+test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run everything but the soak
 	$(PYTHON) -m pytest
 
 check: static ## lint, types, page tests and the fast tests
@@ -32,7 +34,7 @@ soak: $(DEV_INSTALLED) ## run the tests that take minutes
 
 packages:
 	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server fonts-dejavu-core \
-		$$(command -v node >/dev/null || echo nodejs) $$(command -v curl >/dev/null || echo curl)
+		$$(command -v node >/dev/null || echo nodejs) $$(command -v npm >/dev/null || echo npm) $$(command -v curl >/dev/null || echo curl)
 
 static: $(DEV_INSTALLED)
 	$(PYTHON) -m ruff check .
@@ -49,8 +51,12 @@ lock: $(DEV_INSTALLED) ## refresh the locked versions from pyproject.toml
 	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra local --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove the environment, the caches and what was built
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis node_modules build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(NODE_INSTALLED): package-lock.json
+	@echo "Installing the page's test packages into node_modules"
+	@npm ci --silent --ignore-scripts --no-audit --no-fund && touch $@
 
 $(PYTHON):
 	@PYTHON3='$(PYTHON3)' scripts/make_environment.sh

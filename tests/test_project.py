@@ -1,6 +1,7 @@
 """Holds the shape of the project: its verbs, its locked versions, and which package may import which."""
 
 import ast
+import json
 import re
 import subprocess
 import tomllib
@@ -60,6 +61,17 @@ def test_every_locked_package_has_a_hash_and_no_address(name: str) -> None:
     assert len(requirements) > 30
     for requirement, rest in requirements:
         assert "--hash=sha256:" in rest, requirement
+
+
+def test_every_locked_npm_package_has_a_hash_and_no_address() -> None:
+    text = (ROOT / "package-lock.json").read_text("utf-8")
+    assert "://" not in text
+    packages = json.loads(text)["packages"]
+    assert packages.pop("")["devDependencies"]
+    assert packages
+    for name, package in packages.items():
+        assert package["integrity"].startswith("sha512-"), name
+        assert package["dev"], f"{name} is not only for tests"
 
 
 def test_packages_of_the_distribution_exist() -> None:
