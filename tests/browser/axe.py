@@ -12,7 +12,7 @@ _RUN = """async () => {
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core has against the page as it is now; the page's policy stays as it is, since nothing is added to it."""
+    """What axe-core has against the page as it is now; nothing is added to it, so its policy stays as it is."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(_SOURCE.read_text("utf-8"))
     found: list[str] = page.evaluate(_RUN)
