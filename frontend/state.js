@@ -26,6 +26,11 @@ const AT_REST = new Set(["idle", "ended", "failed"]);
 const SILENT = { hearing: false, thinking: false, sounding: false, interrupted: false, paused: false, slow: false };
 const HANDS_FREE = { manual: false, holding: false };
 
+export const isAtRest = ({ phase }) => AT_REST.has(phase);
+
+/** Nobody speaks, and no answer is on its way. */
+export const isQuiet = ({ phase, hearing, thinking, sounding }) => phase === "live" && !(hearing || thinking || sounding);
+
 /** The state after an event. What does not fit the state changes nothing. */
 export function next(state, event) {
   switch (event.type) {

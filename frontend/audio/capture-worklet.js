@@ -31,7 +31,7 @@ class Capture extends AudioWorkletProcessor {
 
   send() {
     const samples = this.frame;
-    this.port.postMessage({ samples, level: loudness(samples) }, [samples.buffer]);
+    this.port.postMessage({ samples, level: loudness(samples), time: currentTime }, [samples.buffer]);
     this.frame = new Int16Array(FRAME_SAMPLES);
     this.filled = 0;
   }

@@ -37,7 +37,7 @@ def test_speech_over_the_answer_cuts_it_where_it_was_heard(
     delta = simulator.sent("response.output_audio.delta")[0]
     before = page.counter("receivedSamples"), page.counter("droppedDeltas")
     simulator.emit({**delta, "event_id": "event_late"})
-    page.wait_for(f"airlock.droppedDeltas > {before[1]}")
+    page.wait_for(f"airlock.counters.droppedDeltas > {before[1]}")
     assert delta["item_id"] == truncate["item_id"]
     assert page.counter("receivedSamples") == before[0]
     page.press("End")

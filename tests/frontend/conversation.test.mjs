@@ -8,6 +8,7 @@ const SECOND = 24000;
 let sent;
 let dispatched;
 let counters;
+let noticed;
 let playback;
 let transcript;
 let conversation;
@@ -34,7 +35,8 @@ class FakePlayback {
 function begin({ silent = false } = {}) {
   sent = [];
   dispatched = [];
-  counters = { receivedSamples: 0, droppedDeltas: 0, lastInterruption: null };
+  noticed = [];
+  counters = { receivedSamples: 0, droppedDeltas: 0, lastInterruption: null, lastAnswer: null, usedTokens: 0 };
   playback = silent ? null : new FakePlayback();
   transcript = new Transcript(() => {});
   conversation = new Conversation({
@@ -42,6 +44,7 @@ function begin({ silent = false } = {}) {
     playback,
     transcript,
     dispatch: (event) => dispatched.push(event.type),
+    notice: (text) => noticed.push(text),
     counters,
   });
   receive("session.created", { session: { audio: { input: { turn_detection: { type: "server_vad" }, transcription: {} } } } });
@@ -74,7 +77,8 @@ test("speech over the answer cuts it where it was heard", async () => {
   assert.deepEqual(sent, [{ type: "conversation.item.truncate", item_id: "A", content_index: 0, audio_end_ms: 970 }]);
   const [answer, user] = transcript.turns;
   assert.deepEqual([answer.text, answer.interrupted, user.who], ["One two", true, "you"]);
-  assert.deepEqual({ ...counters.lastInterruption }, { playedMilliseconds: 1000, heardMilliseconds: 970 });
+  const { playedMilliseconds, heardMilliseconds } = counters.lastInterruption;
+  assert.deepEqual([playedMilliseconds, heardMilliseconds], [1000, 970]);
 });
 
 test("what still arrives of a cut answer is neither heard nor written", async () => {
