@@ -8,7 +8,7 @@ import { decodeBase64 } from "./audio/base64.js";
 import { WIRE_SAMPLES_PER_MS } from "./audio/pcm.js";
 
 export class Conversation {
-  /** `playback` is null where nothing shall sound; then answers are asked for as text. */
+  /** `playback` is missing where nothing shall sound; then answers are asked for as text. */
   constructor({ send, playback, transcript, dispatch, notice, counters }) {
     Object.assign(this, { send, playback, transcript, dispatch, notice, counters });
     this.interruptible = true;
@@ -19,7 +19,7 @@ export class Conversation {
     this.items = new Map();
     this.cut = new Set(); // ids of responses and items whose rest must not be heard
     this.turnEndedAt = this.firstDeltaAt = null; // milliseconds; null once the answer is heard
-    this.asText = playback === null;
+    this.asText = !playback;
   }
 
   receive(event) {

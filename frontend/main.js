@@ -66,7 +66,10 @@ const on = (type, listener) => airlock.addEventListener(type, ({ detail }) => li
 on("state", changed);
 on("level", level);
 on("notice", (text) => view.notice(text));
-on("about", (told) => view.ledger(told.provider, (stores = told.stores)));
+on("about", (told) => {
+  view.ledger(told.provider, (stores = told.stores));
+  showTime();
+});
 on("event", ({ direction, event }) => view.event(direction, event));
 on("microphone", ({ deviceId }) => {
   microphoneId = deviceId ?? microphoneId;

@@ -55,7 +55,9 @@ class MicrophonePage:
     def wait_until_quiet(self) -> None:
         """Wait until an answer has come and was played to its end."""
         self.wait_for("airlock.counters.receivedSamples > 0")
-        self.wait_for("airlock.state === 'listening' && airlock.counters.playedSamples === airlock.counters.receivedSamples")
+        self.wait_for(
+            "airlock.state === 'listening' && airlock.counters.playedSamples === airlock.counters.receivedSamples"
+        )
 
     def text(self, selector: str) -> str:
         """What can be read in a part of it."""

@@ -86,7 +86,9 @@ def test_mute_sends_silence_until_no_turn_can_be_open(launch: Launch, open_page:
     page.wait_until("hearing")
     page.press("Mute")
     # The silence ends the turn, the answer is played, and then nothing more is sent.
-    page.wait_for("airlock.counters.receivedSamples > 0 && airlock.counters.playedSamples === airlock.counters.receivedSamples")
+    page.wait_for(
+        "airlock.counters.receivedSamples > 0 && airlock.counters.playedSamples === airlock.counters.receivedSamples"
+    )
     page.wait_until("muted")
     page.page.wait_for_timeout(1600)
     sent = page.counter("sentSamples")
@@ -131,7 +133,9 @@ def test_hold_to_talk_ends_the_turn_on_release_outside_the_button(
     mouse.up()
     simulator.wait_received("input_audio_buffer.commit")
     page.wait_until("hold")
-    page.wait_for("airlock.counters.receivedSamples > 0 && airlock.counters.playedSamples === airlock.counters.receivedSamples")
+    page.wait_for(
+        "airlock.counters.receivedSamples > 0 && airlock.counters.playedSamples === airlock.counters.receivedSamples"
+    )
     assert simulator.received("session.update")[-1]["session"]["audio"]["input"]["turn_detection"] is None
     sent = page.counter("sentSamples")
     page.page.wait_for_timeout(200)
