@@ -88,5 +88,8 @@ async def _answer(file: PageFile, headers: Mapping[str, str], request: web.Reque
     else:
         response = web.Response(body=file.content, content_type=file.mime_type, charset="utf-8", headers=headers)
     response.etag = file.etag
+    if file.mime_type == "text/javascript":
+        # Another site may import the library: it is the same for everybody, and holds no secret.
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
     response.headers[hdrs.CACHE_CONTROL] = "no-store" if file.mime_type == "text/html" else "no-cache"
     return response
