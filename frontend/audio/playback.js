@@ -42,9 +42,10 @@ export class Playback {
 
   /** When what the worklet makes at `time` of the context is heard, on the clock of `performance.now`. */
   audibleAt(time) {
-    const { contextTime = 0, performanceTime = 0 } = this.context.getOutputTimestamp?.() ?? {};
-    if (performanceTime > 0) return performanceTime + (time - contextTime) * 1000;
-    return performance.now() + (time - this.context.currentTime + this.latency) * 1000;
+    const { contextTime, performanceTime } = this.context.getOutputTimestamp();
+    const byLatency = performance.now() + (time - this.context.currentTime + this.latency) * 1000;
+    // Firefox's timestamps leave the latency out, as do those of a context that has only just begun.
+    return Math.max(byLatency, performanceTime + (time - contextTime) * 1000);
   }
 
   /** How long a sample takes from the worklet to the ear, in seconds. */

@@ -20,12 +20,13 @@ class MicrophonePage:
     ``Page.wait_for_function`` evaluates text within the page, which its policy refuses; so waiting is polling here.
     """
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str, *, watch: bool = True) -> None:
         self.page = page
         self._complaints: list[str] = []
         page.on("console", lambda message: self._complain(message.type, message.text))
         page.on("pageerror", lambda error: self._complaints.append(str(error)))
-        page.add_init_script(path=WATCH)
+        if watch:
+            page.add_init_script(path=WATCH)
         page.goto(url)
 
     @property
