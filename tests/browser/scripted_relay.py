@@ -1,16 +1,21 @@
-"""A relay and a token service that say exactly what a test wants to see on the page; nothing reaches the network."""
+"""A relay and a token service that say exactly what a test wants to see, and the page that talks to them."""
 
 import base64
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from playwright.sync_api import Page, Route, WebSocketRoute
 
+from tests.browser.microphone_page import MicrophonePage
+
 RATE = 24_000
 SECONDS_LEFT = 684
+QUESTION = "How long does one pass last?"
+ANSWER = "Five minutes until it is used, and it works once. After that your browser asks for another one by itself."
 SESSION = {"audio": {"input": {"turn_detection": {"type": "server_vad"}, "transcription": {"model": "m"}}}}
 
 
@@ -101,3 +106,66 @@ class ScriptedRelay:
             socket.send(json.dumps({"type": "response.created", "response": {"id": "resp_a"}}))
         elif event["type"] != "input_audio_buffer.append":
             self.received.append(event)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A page and the relay it talks to."""
+
+    page: MicrophonePage
+    relay: ScriptedRelay
+
+    def start(self) -> None:
+        """Press the button."""
+        self.page.press("Start talking")
+
+    def live(self) -> None:
+        """A session has begun, and a question was asked."""
+        self.start()
+        self.page.wait_for("airlock.facts.phase === 'live'")
+        self.relay.told(QUESTION)
+
+    def type(self) -> None:
+        """Say something without a microphone."""
+        self.page.page.get_by_label("Message").fill("Hello")
+        self.page.press("Send")
+
+    def ready(self) -> None:
+        """What was typed has been answered."""
+        self.type()
+        self.page.wait_for("airlock.state === 'thinking'")
+        place = {"item_id": "item_a", "response_id": "resp_a", "output_index": 0, "content_index": 0}
+        self.relay.send("response.output_text.done", **place, text="Hello to you.")
+        self.relay.send("response.done", response={"id": "resp_a", "status": "completed"})
+
+    def speaking(self) -> None:
+        """The answer sounds."""
+        self.live()
+        self.relay.speak(ANSWER, 8)
+        self.page.wait_for("airlock.facts.sounding")
+
+    def interrupted(self) -> None:
+        """The person talks over it."""
+        self.speaking()
+        self.page.wait_for("airlock.counters.playedSamples > 24000")
+        self.relay.listen()
+
+    def hearing(self) -> None:
+        """And goes on talking."""
+        self.interrupted()
+        interim = {"item_id": "item_you", "delta": "And if I refresh the page"}
+        self.relay.send("conversation.item.input_audio_transcription.delta", **interim)
+
+    def over(self, close_code: int, code: str, **error: Any) -> None:
+        """The relay ends the session."""
+        self.live()
+        self.relay.close(close_code, code, **error)
+
+    def script(self, source: str) -> None:
+        """Change the browser before the page starts anything."""
+        self.page.page.evaluate(f"() => {{ {source} }}")
+
+    def microphone_fails(self, name: str) -> None:
+        """The browser says no, in this way."""
+        self.script(f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('', '{name}') }}")
+        self.start()

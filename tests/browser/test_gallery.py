@@ -3,20 +3,16 @@
 The pictures are left in ``screenshots/`` for the eye: THEME-WIDTH-SCREEN.png.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Playwright
+from playwright.sync_api import BrowserContext
 
 from tests.browser import axe
-from tests.browser.conftest import CHROMIUM
-from tests.browser.microphone_page import MicrophonePage
-from tests.browser.scripted_relay import ScriptedRelay
-from tests.browser.speech import speak
-from tests.stack import Stack
+from tests.browser.scripted_relay import Scene, ScriptedRelay
 
 pytestmark = pytest.mark.browser
 
@@ -31,65 +27,6 @@ THEMES: dict[str, dict[str, Any]] = {
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, input[type=text], summary, label.option")]
     .filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 44)
     .map((node) => node.id || node.textContent)"""
-QUESTION = "How long does one pass last?"
-ANSWER = "Five minutes until it is used, and it works once. After that your browser asks for another one by itself."
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A page and the relay it talks to."""
-
-    page: MicrophonePage
-    relay: ScriptedRelay
-
-    def start(self) -> None:
-        self.page.press("Start talking")
-
-    def live(self) -> None:
-        self.start()
-        self.page.wait_for("airlock.facts.phase === 'live'")
-        self.relay.told(QUESTION)
-
-    def type(self) -> None:
-        self.page.page.get_by_label("Message").fill("Hello")
-        self.page.press("Send")
-
-    def ready(self) -> None:
-        self.type()
-        self.page.wait_for("airlock.state === 'thinking'")
-        place = {"item_id": "item_a", "response_id": "resp_a", "output_index": 0, "content_index": 0}
-        self.relay.send("response.output_text.done", **place, text="Hello to you.")
-        self.relay.send("response.done", response={"id": "resp_a", "status": "completed"})
-
-    def speaking(self) -> None:
-        self.live()
-        self.relay.speak(ANSWER, 8)
-        self.page.wait_for("airlock.facts.sounding")
-
-    def interrupted(self) -> None:
-        self.speaking()
-        self.page.wait_for("airlock.counters.playedSamples > 24000")
-        self.relay.listen()
-
-    def hearing(self) -> None:
-        self.interrupted()
-        interim = {"item_id": "item_you", "delta": "And if I refresh the page"}
-        self.relay.send("conversation.item.input_audio_transcription.delta", **interim)
-
-    def over(self, close_code: int, code: str, **error: Any) -> Callable[[], None]:
-        def reach() -> None:
-            self.live()
-            self.relay.close(close_code, code, **error)
-
-        return reach
-
-    def script(self, source: str) -> None:
-        """Change the browser before the page starts anything."""
-        self.page.page.evaluate(f"() => {{ {source} }}")
-
-    def microphone_fails(self, name: str) -> None:
-        self.script(f"navigator.mediaDevices.getUserMedia = async () => {{ throw new DOMException('', '{name}') }}")
-        self.start()
 
 
 Reach = Callable[[Scene], None]
@@ -110,7 +47,7 @@ def failing(name: str) -> Reach:
 
 
 def closed(close_code: int, code: str, **error: Any) -> Reach:
-    return lambda scene: scene.over(close_code, code, **error)()
+    return lambda scene: scene.over(close_code, code, **error)
 
 
 def denied(scene: Scene) -> None:
@@ -339,35 +276,9 @@ SCREENS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One for all screens, with somebody who does not stop talking."""
-    speech = speak(
-        tmp_path_factory.mktemp("gallery"), *[f"{QUESTION} And if I refresh the page?"] * 4, pause_seconds=0.1
-    )
-    arguments = [
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={speech.path}",
-    ]
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": WIDTHS[0], "height": 800}, locale="en-GB")
+@pytest.fixture(autouse=True)
+def frozen(context: BrowserContext) -> None:
     context.add_init_script(path=FREEZE)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def scene(context: BrowserContext, stack: Stack) -> Scene:
-    page = context.new_page()
-    relay = ScriptedRelay(page, stack.relay_base_urls[0].replace("http", "ws", 1) + "/realtime")
-    return Scene(MicrophonePage(page, stack.page_url), relay)
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.name)

@@ -39,8 +39,10 @@ SPEECH_SECONDS = 3_600
 def stack(tmp_path: Path) -> Iterator[Stack]:
     profiles = tmp_path / "profiles.toml"
     text = Path("profiles.toml").read_text("utf-8").replace("max_session_seconds = 600", "max_session_seconds = 3600")
-    profiles.write_text(text.replace("max_total_tokens = 200000", "max_total_tokens = 100000000"), "utf-8")
-    assert "3600" in profiles.read_text("utf-8")
+    for allowance in ("max_total_tokens = 200000", "max_cost_usd = 2.0"):
+        assert allowance in text
+        text = text.replace(allowance, allowance.partition("=")[0] + "= 100000000")
+    profiles.write_text(text, "utf-8")
     with Stack(tmp_path, simulator_arguments=("--pace", "0", "--no-record"), AIRLOCK_PROFILES=str(profiles)) as stack:
         yield stack
 
