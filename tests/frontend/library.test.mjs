@@ -43,6 +43,11 @@ test("the library shows nothing and knows nothing of the page", () => {
   }
 });
 
+test("the library, with all it imports, is smaller than 80 KB as it stands in the repository", () => {
+  const size = [...closure("airlock.js").values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  assert.ok(size < 80_000, `${size} bytes`);
+});
+
 test("at rest it is idle, holds nothing, and sends nothing", () => {
   const airlock = new Airlock();
   assert.deepEqual([airlock.state, airlock.timeLeft, airlock.receipt, airlock.transcript], ["idle", null, null, ""]);

@@ -39,9 +39,9 @@ SPEECH_SECONDS = 3_600
 def stack(tmp_path: Path) -> Iterator[Stack]:
     profiles = tmp_path / "profiles.toml"
     text = Path("profiles.toml").read_text("utf-8").replace("max_session_seconds = 600", "max_session_seconds = 3600")
-    for allowance in ("max_total_tokens = 200000", "max_cost_usd = 2.0"):
-        assert allowance in text
-        text = text.replace(allowance, allowance.partition("=")[0] + "= 100000000")
+    for usual, enough in (("max_total_tokens = 200000", "= 100000000"), ("max_cost_usd = 2.0", "= 100000")):
+        assert usual in text
+        text = text.replace(usual, usual.partition("=")[0] + enough)
     profiles.write_text(text, "utf-8")
     with Stack(tmp_path, simulator_arguments=("--pace", "0", "--no-record"), AIRLOCK_PROFILES=str(profiles)) as stack:
         yield stack
