@@ -11,6 +11,8 @@ PYTHON := .venv/bin/python
 # Say which lock file the environment was last installed from; `make run` is content with either.
 RUN_INSTALLED := .venv/run.installed
 DEV_INSTALLED := .venv/dev.installed
+# One worker for each core; a module stays together, since it shares its services.
+PYTEST := $(PYTHON) -m pytest -n auto --dist loadfile
 # npm writes this file when it has installed what package-lock.json names.
 NODE_INSTALLED := node_modules/.package-lock.json
 PIP_INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
@@ -23,11 +25,11 @@ run: $(RUN_INSTALLED) ## run all of it on this machine and print the page's addr
 
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
-test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run everything but the soak
-	$(PYTHON) -m pytest
+test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run all but the soak
+	$(PYTEST)
 
 check: static ## lint, types, page tests and the fast tests
-	$(PYTHON) -m pytest -m "not (end_to_end or browser or soak)"
+	$(PYTEST) -m "not (end_to_end or browser or soak)"
 
 soak: $(DEV_INSTALLED) ## run the tests that take minutes
 	$(PYTHON) -m pytest -m soak

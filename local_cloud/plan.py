@@ -11,6 +11,8 @@ Environment = Mapping[str, str]
 DEFAULT_PAGE_PORT = 8080
 DEFAULT_RELAY_PORT = 8081
 OPENAI_BASE_URL = "https://api.openai.com/v1"
+SECRETS = {"OPENAI_API_KEY", "PSEUDONYM_KEY", "REDIS_URL", "TOKEN_SIGNING_KEYS"}
+"""Of what is made up here, what a Key Vault has where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +86,10 @@ def compose_environment(
     elif given.get("AZURE_OPENAI_ENDPOINT") and given.get("OPENAI_API_KEY"):
         # Beside Azure, OpenAI is used only where its address is given: the announcement has named it.
         defaults["OPENAI_BASE_URL"] = OPENAI_BASE_URL
-    unset = {name: value for name, value in defaults.items() if not given.get(name)}
-    return {**given, **unset, **decided}
+    ours = {name: value for name, value in defaults.items() if not given.get(name)} | decided
+    if given.get("KEY_VAULT_URL"):  # then the services take no secret from here
+        ours = {name: value for name, value in ours.items() if name not in SECRETS}
+    return {**given, **ours}
 
 
 def _callers(given: Environment) -> str:

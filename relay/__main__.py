@@ -7,10 +7,11 @@ import sys
 
 from relay.app import serve_relay
 from relay.memory import forbid_dumps, scrubbing_environment
+from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
+from service_kit.configuration import load
 from service_kit.http_server import run
 from service_kit.log import set_up_logging
-from service_kit.settings import load_settings
 
 
 def main() -> None:
@@ -20,9 +21,9 @@ def main() -> None:
         # The allocator is chosen before Python starts, so start once more, as the same process.
         os.execve(sys.executable, [sys.executable, "-m", "relay", *sys.argv[1:]], os.environ | missing)  # noqa: S606
     forbid_dumps()
-    settings = load_settings(RelaySettings)
+    settings, secrets = load(RelaySettings, RelaySecrets)
     set_up_logging("relay", settings.log_level)
-    run(lambda: serve_relay(settings))
+    run(lambda: serve_relay(settings, secrets))
 
 
 if __name__ == "__main__":

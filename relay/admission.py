@@ -60,6 +60,7 @@ class Expired(Refusal):
 
 
 def admit(
+    version: tuple[int, int],
     headers: CIMultiDictProxy[str],
     query: MultiMapping[str],
     *,
@@ -67,9 +68,9 @@ def admit(
     codec: SessionTokenCodec,
     now: float,
 ) -> Ticket:
-    """Judge a handshake. Raises Refusal, which is Expired for a token of ours whose time is over."""
+    """Judge a handshake; ``version`` is HTTP's. Raises Refusal, Expired for a token of ours whose time is over."""
     origin = _origin(headers, allowed_origins)
-    _require_upgrade(headers)
+    _require_upgrade(version, headers)
     target = _target(query)
     offered = subprotocols(headers.getall("Sec-WebSocket-Protocol", ()))
     if offered and REALTIME_SUBPROTOCOL not in offered:
@@ -104,8 +105,15 @@ def _origin(headers: CIMultiDictProxy[str], allowed_origins: Collection[str]) ->
     return origins[0] if origins else None
 
 
-def _require_upgrade(headers: CIMultiDictProxy[str]) -> None:
-    """RFC 6455 §4.2.1; only version 13, though aiohttp would also take 7 and 8."""
+def _require_upgrade(version: tuple[int, int], headers: CIMultiDictProxy[str]) -> None:
+    """RFC 6455 §4.2.1; only version 13, though aiohttp would also take 7 and 8.
+
+    No body: whoever stands before us could take for one what we would read as frames.
+    """
+    if version < (1, 1):
+        raise Refusal("upgrade_required")
+    if "Transfer-Encoding" in headers or set(headers.getall("Content-Length", ())) - {"0"}:
+        raise Refusal("invalid_request", message="An upgrade has no body.")
     connection = {part.strip().lower() for part in ",".join(headers.getall("Connection", ())).split(",")}
     upgrades = [protocol.strip().lower() for protocol in headers.getall("Upgrade", ())]
     if upgrades != ["websocket"] or "upgrade" not in connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -262,8 +263,8 @@ class AiohttpWebSockets:
         return channel
 
 
-def open_client(user_agent: str) -> aiohttp.ClientSession:
-    """The one HTTP client of the process: one TLS context, no cookies, no redirects, no second try."""
+def open_client(user_agent: str, tls: ssl.SSLContext) -> aiohttp.ClientSession:
+    """The HTTP client that dials upstreams: no cookies, no redirects, no second try."""
 
     async def refuse_redirect(*_: Any) -> None:
         raise aiohttp.ClientError("redirects are off")
@@ -271,7 +272,7 @@ def open_client(user_agent: str) -> aiohttp.ClientSession:
     tracing = aiohttp.TraceConfig()
     tracing.on_request_redirect.append(refuse_redirect)
     client = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=tls),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": user_agent},
         timeout=aiohttp.ClientTimeout(total=None),

@@ -6,38 +6,47 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 from typing import Final
 
-import structlog
 from aiohttp import web
 
 from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
 from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
+from relay.connect_rates import ConnectRates, TooManyConnects
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions
 from relay.picows_websockets import PicowsWebSockets
 from relay.redemption import Redemptions
+from relay.refusals import Refusals
 from relay.replay import ReplayAlarm
-from relay.session import Relay, refuse_by_close, run_session
+from relay.secrets import RelaySecrets
+from relay.session import Relay, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
 from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
+from relay.upstream_credentials import open_credentials
 from relay.upstreams import Upstreams
-from service_kit import redis_client
-from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM, check_edge
+from service_kit.edge import ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
-from service_kit.http_server import Listener, note_headers, serve
+from service_kit.http_server import Listener, Service, note_headers, serve
 from service_kit.live_entries import LiveEntries
+from service_kit.managed_identity import identity_if
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
+from service_kit.redis_login import EntraLogins, logged_in
+from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
+from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
-from service_kit.web import REQUEST_ID, Readiness, add_headers, answer_errors
+from service_kit.tls import client_context
+from service_kit.waiting import only_with_good, until_there
+from service_kit.web import Readiness, add_headers, answer_errors
 
 USER_AGENT: Final = "realtime-airlock/0.1"
 PATHS: Final = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
@@ -46,21 +55,23 @@ SETTINGS: Final = web.AppKey("settings", RelaySettings)
 CODEC: Final = web.AppKey("codec", SessionTokenCodec)
 LIVE: Final = web.AppKey("live", LiveSessions)
 RELAY: Final = web.AppKey("relay", Relay)
-TALLY: Final = web.AppKey("tally", Tally)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
 
-def create_app(settings: RelaySettings) -> web.Application:
+def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.Application:
     """Wire the relay; resources open at start-up and close in reverse order."""
-    pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
+    pseudonyms = Pseudonyms(secrets.current.pseudonym_key.get_secret_value())
     edge = check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms)
-    app = web.Application(middlewares=[note_headers, answer_errors, edge])
+    tls = client_context(settings.extra_ca_file)
+    logins = EntraLogins() if settings.redis_auth == "entra" else None
+    redis = connect_by(secrets, settings.redis_mode, tls, logins)
+    tally = Tally(redis, settings.airlock_env)
+    app = web.Application(middlewares=[note_headers, answer_errors(tally.refused), edge, only_with_good(secrets)])
     app[SETTINGS] = settings
-    app[CODEC] = SessionTokenCodec(settings.signing_keys, settings.airlock_env)
+    app[CODEC] = codec = SessionTokenCodec((), settings.airlock_env)
+    secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     app[LIVE] = live = LiveSessions(settings.max_sessions)
-    redis = redis_client.connect(settings.redis_url.get_secret_value(), settings.redis_mode)
-    app[TALLY] = Tally(redis, settings.airlock_env)
-    app[READINESS] = Readiness(redis=redis.answers)
+    app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         ceilings = SessionCeilings(
@@ -70,33 +81,44 @@ def create_app(settings: RelaySettings) -> web.Application:
         )
         redemptions = Redemptions(redis, settings.airlock_env, settings.redis_wait_replicas)
         revocations = Revocations(redis, settings.airlock_env)
+        leases = Leases(redis, settings.airlock_env, pseudonyms, ceilings)
         alarm = ReplayAlarm(redemptions, revocations, ends_session=settings.replay_ends_session)
         async with (
-            _open(settings.websockets) as websockets,
+            identity_if(settings.wants_identity, settings.azure_client_id, tls) as identity,
+            logged_in(redis, logins, identity),
+            open_credentials(settings.upstreams, secrets, identity, settings.azure_openai_scope) as credentials,
+            _open(settings.websockets, tls) as websockets,
             heard_orders(redis, revocations, live),
-            app[TALLY].flushing(),
+            tally.flushing(),
         ):
             app[RELAY] = Relay(
                 websockets=websockets,
-                upstreams=Upstreams([Upstream(each, settings.key_of(each), websockets) for each in settings.upstreams]),
+                connects=ConnectRates(settings.connects_per_minute_per_address),
+                refusals=Refusals(websockets, live, tally),
+                upstreams=Upstreams(
+                    [Upstream(*each, websockets) for each in zip(settings.upstreams, credentials, strict=True)]
+                ),
                 redemptions=redemptions,
                 replay_alarm=alarm,
                 revocations=revocations,
-                leases=Leases(redis, settings.airlock_env, pseudonyms, ceilings),
+                leases=leases,
                 quotas=Quotas(redis, settings.airlock_env),
                 live=live,
                 entries=LiveEntries(redis, settings.airlock_env),
-                tally=app[TALLY],
+                tally=tally,
                 pseudonyms=pseudonyms,
                 prices=settings.airlock_profiles.price_list,
                 replica=_replica(),
             )
             models = {profile.model for profile in settings.airlock_profiles.profiles.values()}
-            check = asyncio.create_task(check_upstreams(settings.upstreams, settings.key_of, models))
+            own_tls = client_context(settings.extra_ca_file)  # httpx writes into the one that it is given
+            checked = zip(settings.upstreams, credentials, strict=True)
+            check = asyncio.create_task(check_upstreams(checked, models, own_tls))
             yield
             check.cancel()
             await asyncio.wait([check])
             await alarm.close()
+            await leases.close()
         await redis.aclose()
 
     app.cleanup_ctx.append(resources)
@@ -113,21 +135,22 @@ def _replica() -> str:
 
 
 @contextlib.asynccontextmanager
-async def _open(library: WebSocketLibrary) -> AsyncIterator[WebSockets]:
+async def _open(library: WebSocketLibrary, tls: ssl.SSLContext) -> AsyncIterator[WebSockets]:
     """The library that carries both ends of every session."""
     if library == "picows":
-        yield PicowsWebSockets(USER_AGENT)
+        yield PicowsWebSockets(USER_AGENT, tls)
     else:
-        async with open_client(USER_AGENT) as http:
+        async with open_client(USER_AGENT, tls) as http:
             yield AiohttpWebSockets(http)
 
 
 async def _realtime(request: web.Request) -> web.StreamResponse:
     """``GET /v1/realtime``: admit, then run the session. Raises Refusal."""
-    app = request.app
+    app, relay = request.app, request.app[RELAY]
     settings = app[SETTINGS]
     try:
         ticket = admit(
+            request.version,
             request.headers,
             request.query,
             allowed_origins=settings.allowed_origins,
@@ -135,29 +158,28 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             now=time.time(),
         )
     except Refusal as refusal:
-        structlog.get_logger().info(
-            "redeem.denied",
-            code=refusal.code,
-            param=refusal.param,
-            request_id=request[REQUEST_ID],
-            address=request[ADDRESS_PSEUDONYM],
-        )
-        app[TALLY].count(f"refused:{refusal.code}")
-        if not (isinstance(refusal, Expired) and refusal.by_subprotocol):
-            raise
-        with app[LIVE].goodbye() as may_tell:
-            if not may_tell:
-                raise
-            return await refuse_by_close(request, refusal, REALTIME_SUBPROTOCOL, app[RELAY].websockets)
-    return await run_session(request, ticket, app[RELAY], request[ADDRESS])
+        by_close = isinstance(refusal, Expired) and refusal.by_subprotocol
+        told = refusal
+        try:
+            relay.connects.count_refused(request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
+        except TooManyConnects as too_many:
+            told = too_many
+        return await relay.refusals.answer(request, told, by_close=by_close, subprotocol=REALTIME_SUBPROTOCOL)
+    return await run_session(request, ticket, relay)
 
 
-async def serve_relay(settings: RelaySettings) -> None:
+async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> None:
     """Serve until asked to stop, then drain."""
-    app = create_app(settings)
 
-    async def drain(at_once: asyncio.Event) -> None:
-        app[READINESS].draining = True
-        await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
+    def make() -> Service:
+        app = create_app(settings, secrets)
 
-    await serve(Listener(app, settings.host, settings.port), service="relay", drain=drain)
+        async def drain(at_once: asyncio.Event) -> None:
+            app[READINESS].draining = True
+            await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
+
+        return Service([app], drain)
+
+    waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=settings.airlock_env == "production")
+    async with secrets.kept():
+        await serve([Listener(settings.host, settings.port)], make, name="relay", waiting=waiting)

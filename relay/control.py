@@ -12,15 +12,16 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Final, Protocol
 
 import structlog
-from redis.exceptions import RedisError
 
 from service_kit.log import where
+from service_kit.redis_asking import FAILURES
 from service_kit.redis_client import RedisClient, RedisUnavailable
 from service_kit.revocation import Identity, Revocations, Why, read_order
 
 AGAIN_SECONDS: Final = 1.0
 """Between two tries to subscribe; the sessions' own looks cover the gap."""
-_POLL_SECONDS: Final = 5.0
+QUIET_SECONDS: Final = 1.0
+"""So long after the last word the server is asked for a sign of life, and has as long again to give it."""
 
 
 class Revocable(Protocol):
@@ -50,19 +51,25 @@ async def heard_orders(
 async def _listen(redis: RedisClient, revocations: Revocations, sessions: Iterable[Revocable]) -> None:
     while True:
         try:
-            async with redis.pubsub() as subscription:
+            async with await redis.subscription() as subscription:
                 await subscription.subscribe(revocations.channel)
                 _stop_if_cancelled()
+                is_pinged = False
                 while True:
-                    message = await subscription.get_message(timeout=_POLL_SECONDS)
+                    message = await subscription.get_message(timeout=QUIET_SECONDS)
                     _stop_if_cancelled()
                     if message is None:
+                        if is_pinged:  # a server that hangs keeps its connections
+                            raise TimeoutError
+                        await subscription.ping()
+                        is_pinged = True
                         continue
+                    is_pinged = False
                     if message["type"] == "subscribe":
                         await _catch_up(revocations, sessions)
                     elif message["type"] == "message":
                         _carry_out(message["data"], sessions)
-        except (RedisError, RedisUnavailable, OSError) as error:
+        except (*FAILURES, RedisUnavailable) as error:
             _stop_if_cancelled()
             structlog.get_logger().warning("redis.down", error=type(error).__name__)
         await asyncio.sleep(AGAIN_SECONDS)

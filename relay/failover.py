@@ -25,13 +25,17 @@ class Refused(Exception):
     Attributes:
         why: for our logs.
         bad_key: it does not accept our key: an operator must act.
+        may_be_old_key: the key was good once, perhaps, and there may be a new one.
         retry_after: the seconds after which it may have time again, if it said that it is busy.
     """
 
-    def __init__(self, why: str, *, bad_key: bool = False, retry_after: float | None = None) -> None:
+    def __init__(
+        self, why: str, *, bad_key: bool = False, may_be_old_key: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(why)
         self.why = why
         self.bad_key = bad_key
+        self.may_be_old_key = may_be_old_key
         self.retry_after = retry_after
 
 
@@ -42,7 +46,7 @@ def refused_by_error(error: object) -> Refused:
     """
     match error:
         case {"code": "invalid_api_key"}:
-            return Refused("invalid_api_key", bad_key=True)
+            return Refused("invalid_api_key", bad_key=True, may_be_old_key=True)
         case {**fields} if _RATE_LIMITS & {str(fields.get("code")), str(fields.get("type"))}:
             return Refused("rate limited", retry_after=BUSY_RETRY_AFTER_SECONDS)
     return Refused("error instead of session.created")

@@ -87,6 +87,14 @@ class Leases:
         self._take = Script(redis, _TAKE)
         self._renew = Script(redis, _RENEW)
         self._free = Script(redis, _FREE)
+        self._freeing: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Leave what Redis has not heard yet to run out."""
+        for task in self._freeing:
+            task.cancel()
+        if self._freeing:
+            await asyncio.wait(self._freeing)
 
     def slots(self, claims: Claims) -> tuple[Slot, Slot]:
         """What a session must hold, in the order it is taken: its tenant's, then its subject's.
@@ -136,10 +144,30 @@ class Leases:
                 raise Refusal("too_many_sessions", retry_after=RETRY_AFTER_SECONDS)
 
     async def _free_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
-        """Freeing what was never taken does nothing; what Redis does not hear runs out by itself."""
+        """Freeing what was never taken does nothing; what Redis does not hear now it is told again."""
+        left = await self._free_each(slots, session_id)
+        if left:
+            freeing = asyncio.create_task(self._free_later(left, session_id), name="lease freeing")
+            self._freeing.add(freeing)
+            freeing.add_done_callback(self._freeing.discard)
+
+    async def _free_each(self, slots: tuple[Slot, ...], session_id: str) -> tuple[Slot, ...]:
+        """Free the slots; those of which Redis did not hear."""
+        left = []
         for slot in slots:
-            with contextlib.suppress(RedisUnavailable):
+            try:
                 await self._free(slot.key, session_id)
+            except RedisUnavailable:
+                left.append(slot)
+        return tuple(left)
+
+    async def _free_later(self, slots: tuple[Slot, ...], session_id: str) -> None:
+        """Free them as soon as Redis is asked again, or until they have run out by themselves."""
+        loop = asyncio.get_running_loop()
+        runs_out = loop.time() + LEASE_SECONDS
+        while slots and loop.time() < runs_out:
+            await asyncio.sleep(_jitter())
+            slots = await self._free_each(slots, session_id)
 
     async def _keep(
         self, slots: tuple[Slot, ...], session_id: str, renewed: Callable[[], Awaitable[None]], over: asyncio.Event

@@ -25,9 +25,9 @@ _CONNECTION_LINE: Final = re.compile(rb"(?i)\r\nconnection:([^\r\n]*)")
 class PicowsWebSockets:
     """Channels of both sides on picows, with one TLS context for all that is dialled."""
 
-    def __init__(self, user_agent: str) -> None:
+    def __init__(self, user_agent: str, tls: ssl.SSLContext) -> None:
         self._user_agent = user_agent
-        self._tls = ssl.create_default_context()
+        self._tls = tls
 
     async def accept(
         self, request: web.Request, *, subprotocol: str | None, max_message_bytes: int

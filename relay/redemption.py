@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.admission import Ticket
-from service_kit.errors import Refusal
+from service_kit.errors import Refusal, Retry
 from service_kit.redis_client import RedisClient, RedisUnavailable, Script
 from service_kit.session_token import Claims, InvalidToken
 from service_kit.token_record import record_key
@@ -181,7 +181,7 @@ class Redemptions:
         if outcome[0] != b"ok":
             raise Refusal(_REFUSALS[outcome[0]])
         if not is_confirmed:  # spent all the same: a replica may know of it, and must not be contradicted
-            raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS)
+            raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS, retry=Retry.NEW_TOKEN)
         try:
             claims = keys.unseal(outcome[1])
         except InvalidToken as error:

@@ -18,18 +18,21 @@ from aiohttp import web
 from relay.admission import Ticket
 from relay.channel import ChannelEnd, How, WebSockets
 from relay.clocks import Clocks
-from relay.endings import NORMAL, Over, over_by, over_by_browser, over_by_model, without_token
-from relay.events import encode, new_event_id
+from relay.connect_rates import ConnectRates
+from relay.endings import Over, over_by, over_by_browser, over_by_model, without_token
+from relay.events import new_event_id
 from relay.interruption import Interrupted, unless
 from relay.leases import Leases
 from relay.live_sessions import LiveSessions
 from relay.locking import NotLocked, confirm_lock
 from relay.meter import Meter
 from relay.redemption import Redemption, Redemptions, TokenUsed
+from relay.refusals import Refusals
 from relay.replay import ReplayAlarm
 from relay.spending import Spending, usage_of
 from relay.upstreams import Upstreams
 from relay.wire import Wire
+from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM
 from service_kit.errors import Ending, Refusal
 from service_kit.live_entries import LiveEntries, LiveEntry
 from service_kit.log import where
@@ -56,6 +59,8 @@ class Relay:
     """What every session of the process shares."""
 
     websockets: WebSockets
+    connects: ConnectRates
+    refusals: Refusals
     upstreams: Upstreams
     redemptions: Redemptions
     replay_alarm: ReplayAlarm
@@ -70,12 +75,13 @@ class Relay:
     replica: str
 
 
-async def run_session(request: web.Request, ticket: Ticket, relay: Relay, address: str) -> web.StreamResponse:
+async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web.StreamResponse:
     """Carry one admitted connection through its session. Raises Refusal while the client can read an HTTP status."""
     session_id = "sess_" + secrets.token_hex(12)
     try:
+        relay.connects.count_genuine(request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
         with relay.live.place():
-            redemption = await relay.redemptions.redeem(ticket, session_id, address)
+            redemption = await relay.redemptions.redeem(ticket, session_id, request[ADDRESS])
             session = Session(request, ticket, relay, redemption, session_id)
             # Listed before it looks for its markers, so that no order can fall between the two.
             with relay.live.listed(session):
@@ -92,31 +98,15 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay, addres
                 await session.unlist()  # no renewal can list it again
             return response
     except Refusal as refusal:
-        log = structlog.get_logger().bind(request_id=request[REQUEST_ID], token_id=ticket.keys.token_id)
-        log.info("redeem.denied", code=refusal.code)
-        relay.tally.count(f"refused:{refusal.code}")
+        token_id = ticket.keys.token_id
         if isinstance(refusal, TokenUsed):
-            relay.replay_alarm.consider(refusal.replay, ticket.keys.token_id, log)
-        if not ticket.by_subprotocol:
-            raise
-        with relay.live.goodbye() as may_tell:
-            if not may_tell:
-                raise
-            return await refuse_by_close(request, refusal, ticket.subprotocol, relay.websockets)
-
-
-async def refuse_by_close(
-    request: web.Request, refusal: Refusal, subprotocol: str | None, websockets: WebSockets
-) -> web.StreamResponse:
-    """Say no to a client that cannot read a failed upgrade: upgrade, one ``error`` event, close."""
-    try:
-        response, channel = await websockets.accept(request, subprotocol=subprotocol, max_message_bytes=1024)
-    except ConnectionError:
-        return web.Response()
-    async with channel:
-        channel.send(encode(refusal.event(request[REQUEST_ID], new_event_id())))
-        await channel.close(refusal.close or NORMAL, refusal.code)
-    return response
+            log = structlog.get_logger().bind(
+                request_id=request[REQUEST_ID], token_id=token_id, address=request[ADDRESS_PSEUDONYM]
+            )
+            relay.replay_alarm.consider(refusal.replay, token_id, log)
+        return await relay.refusals.answer(
+            request, refusal, by_close=ticket.by_subprotocol, subprotocol=ticket.subprotocol, token_id=token_id
+        )
 
 
 class Session:
@@ -138,6 +128,7 @@ class Session:
         self._wire: Wire | None = None
         self._provider: str | None = None  # who has the session; nobody until a model greets
         self._is_live = False
+        self._was_ordered = False
         self._live_since = 0.0
         self._ends_at = 0.0  # known once it is live
         self._subject = relay.pseudonyms.of(claims.tenant, claims.subject)
@@ -172,9 +163,18 @@ class Session:
             raise Refusal(_REVOKED_BEFORE_LIVE[why])
 
     async def give_back(self) -> bool:
-        """Make the token redeemable again; False if it may not be: after an order, or once the session was live."""
-        was_ordered = self._over.done() and self._over.result().ending in (Ending.REVOKED, Ending.REPLAYED)
-        return not self._is_live and not was_ordered and await self._redemption.give_back()
+        """Make the token redeemable again; False if it may not be: after an order, or once the session was live.
+
+        Whatever else ended it first. Markers are looked for once more, as an order may be on its way: one for a session
+        would not meet the next one that this token opens.
+        """
+        if self._is_live:
+            return False
+        try:
+            await self._obey_markers()
+        except RedisUnavailable:
+            return False
+        return not self._was_ordered and await self._redemption.give_back()
 
     async def renewed(self) -> None:
         """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable."""
@@ -330,6 +330,7 @@ class Session:
 
     def revoke(self, why: Why) -> None:
         """End the session because somebody outside wants it so."""
+        self._was_ordered = True
         ending, code = _ENDING[why]
         self.end(ending, Refusal(code))
 

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from relay.channel import Channel, NotConnected, WebSockets
 from relay.deployments import Deployments
 from relay.failover import BUSY_RETRY_AFTER_SECONDS, Refused
+from relay.upstream_credentials import Credential, Headers
 from service_kit.session_token import Lock
 from service_kit.upstreams import UpstreamSettings
 
@@ -27,15 +28,14 @@ class Upstream:
     Attributes:
         name: what the operator calls it.
         provider: the name told to clients.
+        credential: what it is dialled with.
     """
 
-    def __init__(self, settings: UpstreamSettings, api_key: str, websockets: WebSockets) -> None:
+    def __init__(self, settings: UpstreamSettings, credential: Credential, websockets: WebSockets) -> None:
         parts = urlsplit(settings.base_url)
         scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
         self._base_url = urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/realtime", "", ""))
-        self._authorization = (
-            {"api-key": api_key} if settings.kind == "azure" else {"Authorization": f"Bearer {api_key}"}
-        )
+        self.credential = credential
         self._settings = settings
         self._websockets = websockets
         self.name = settings.name
@@ -51,14 +51,15 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def dial(
-        self, lock: Lock, safety_identifier: str, on_frame: Callable[[bytes], None]
+        self, lock: Lock, safety_identifier: str, authorization: Headers, on_frame: Callable[[bytes], None]
     ) -> AsyncIterator[Channel]:
         """The model's end of the session, for as long as the block runs; ``on_frame`` gets its frames from the first.
 
-        ``safety_identifier`` is the subject's pseudonym. A block that fails ends without a goodbye, since waiting for
-        its answer would hold up whoever is tried next. Raises Refused; how long it may take is the caller's business.
+        ``safety_identifier`` is the subject's pseudonym, ``authorization`` what its credential gave. A block that fails
+        ends without a goodbye, since waiting for its answer would hold up whoever is tried next. Raises Refused; how
+        long it may take is the caller's business.
         """
-        headers = {**self._authorization, "OpenAI-Safety-Identifier": safety_identifier}
+        headers = {**authorization, "OpenAI-Safety-Identifier": safety_identifier}
         try:
             channel = await self._websockets.connect(
                 self._url(lock), headers, on_frame, max_message_bytes=MAX_MODEL_MESSAGE_BYTES
@@ -81,6 +82,7 @@ def _refused(error: NotConnected) -> Refused:
     return Refused(
         f"HTTP {error.status}",
         bad_key=error.status in (401, 403),
+        may_be_old_key=error.status == 401,
         retry_after=_retry_after(error.retry_after) if error.status == 429 else None,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,6 +16,7 @@ import openai
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from relay.upstream_credentials import Credential, NoCredential
 from service_kit.upstreams import UpstreamSettings
 
 CHECK_SECONDS: Final = 10.0
@@ -24,27 +25,32 @@ _NOT_FOUND: Final = 404
 
 
 async def check_upstreams(
-    upstreams: Collection[UpstreamSettings], key_of: Callable[[UpstreamSettings], str], models: Collection[str]
+    upstreams: Iterable[tuple[UpstreamSettings, Credential]], models: Collection[str], tls: ssl.SSLContext
 ) -> None:
     """Ask each upstream for the models it should have, and log what it says; never raises."""
-    await asyncio.gather(*(_check(each, key_of(each), models) for each in upstreams))
+    await asyncio.gather(*(_check(upstream, credential, models, tls) for upstream, credential in upstreams))
 
 
-async def _check(upstream: UpstreamSettings, api_key: str, models: Collection[str]) -> None:
+async def _check(
+    upstream: UpstreamSettings, credential: Credential, models: Collection[str], tls: ssl.SSLContext
+) -> None:
     log = structlog.get_logger().bind(upstream=upstream.name, provider=upstream.provider)
+    try:
+        authorization = await credential.headers()
+    except NoCredential:
+        log.error("upstream.auth_failed", error="no credential")
+        return
     client = openai.AsyncOpenAI(
-        api_key=api_key,
+        api_key=authorization.get("Authorization", "Bearer none").removeprefix("Bearer "),
         base_url=_over_http(upstream.base_url),
         timeout=CHECK_SECONDS,
         max_retries=1,
-        http_client=openai.DefaultAsyncHttpxClient(
-            trust_env=False, follow_redirects=False, verify=ssl.create_default_context()
-        ),
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False, follow_redirects=False, verify=tls),
     )
     async with client:
         try:
             if upstream.kind == "azure":  # it lists what could be deployed, not what is
-                await client.models.list(extra_headers={"api-key": api_key, "Authorization": openai.Omit()})
+                await client.models.list(extra_headers={"Authorization": openai.Omit(), **authorization})
             else:
                 for model in sorted(models):
                     await _check_model(client, log, model)

@@ -19,6 +19,7 @@ from relay.failover import DIALS_SECONDS, Refused, patience, refusal
 from relay.interruption import Interrupted, unless
 from relay.locking import greeting
 from relay.upstream import Upstream
+from relay.upstream_credentials import Headers, NoCredential
 from service_kit.session_fields import Session
 from service_kit.session_token import Lock
 
@@ -55,7 +56,7 @@ class Upstreams:
     async def dial(
         self, lock: Lock, safety_identifier: str, log: FilteringBoundLogger, *, on_flood: Callable[[], None]
     ) -> AsyncIterator[Greeted]:
-        """The first model that greets, for as long as the block runs; each upstream is dialled once at most.
+        """The first model that greets, for as long as the block runs; the order is tried once.
 
         ``on_flood`` is called when a model sends more than is waited for. Raises Refusal: ``upstream_busy``,
         ``upstream_unavailable``.
@@ -63,12 +64,11 @@ class Upstreams:
         having = [upstream for upstream in self._upstreams if upstream.has(lock.model)]
         if not having:
             log.error("upstream.failed", model=lock.model, error="no upstream has this model")
-        deadline = asyncio.get_running_loop().time() + DIALS_SECONDS
+        dials = _Dials(lock, safety_identifier, log, on_flood, asyncio.get_running_loop().time() + DIALS_SECONDS)
         refused: list[Refused] = []
         for number, upstream in enumerate(having, start=1):
-            seconds = patience(deadline - asyncio.get_running_loop().time(), others_left=len(having) - number)
             try:
-                greeted, connection = await _greeted(upstream, lock, safety_identifier, on_flood, seconds)
+                greeted, connection = await dials.of(upstream, others_left=len(having) - number)
             except Refused as reason:
                 refused.append(reason)
                 _tell(log, upstream, reason)
@@ -79,28 +79,75 @@ class Upstreams:
         raise refusal(refused)
 
 
-async def _greeted(
-    upstream: Upstream, lock: Lock, safety_identifier: str, on_flood: Callable[[], None], seconds: float
-) -> tuple[Greeted, contextlib.AsyncExitStack]:
-    """The upstream's model once it has greeted, and what closes the connection to it. Raises Refused."""
-    events: asyncio.Queue[bytes] = asyncio.Queue(MAX_EVENTS_BEFORE_LOCK)
+@dataclass(frozen=True, slots=True)
+class _Dials:
+    """What the dials of one session have in common."""
 
-    def wait(frame: bytes) -> None:
-        if events.full():
-            on_flood()
-        else:
-            events.put_nowait(frame)
+    lock: Lock
+    safety_identifier: str
+    log: FilteringBoundLogger
+    on_flood: Callable[[], None]
+    deadline: float
 
-    async with contextlib.AsyncExitStack() as connection:
+    async def of(self, upstream: Upstream, *, others_left: int) -> tuple[Greeted, contextlib.AsyncExitStack]:
+        """The upstream's model once it has greeted, and what closes the connection to it. Raises Refused.
+
+        It is dialled once, and once more where its credential turns out to be old and there is a new one.
+        """
+        async with self._patience(others_left):
+            authorization = await _authorization(upstream)
+        try:
+            return await self._greeted(upstream, authorization, others_left)
+        except Refused as reason:
+            if not reason.may_be_old_key or not await self._renewed(upstream, authorization, others_left):
+                raise
+        self.log.info("upstream.key_renewed", upstream=upstream.name, provider=upstream.provider)
+        return await self._greeted(upstream, await _authorization(upstream), others_left)
+
+    @contextlib.asynccontextmanager
+    async def _patience(self, others_left: int) -> AsyncIterator[None]:
+        seconds = patience(self.deadline - asyncio.get_running_loop().time(), others_left=others_left)
         try:
             async with asyncio.timeout(seconds):
-                model = await connection.enter_async_context(upstream.dial(lock, safety_identifier, wait))
-                session = await unless(model.ended, greeting(events))
+                yield
         except TimeoutError as error:
             raise Refused("no answer in time") from error
-        except Interrupted as error:
-            raise Refused("closed before session.created") from error
-        return Greeted(model, upstream.provider, session, events, upstream.deployments()), connection.pop_all()
+
+    async def _renewed(self, upstream: Upstream, authorization: Headers, others_left: int) -> bool:
+        """Whether the credential is another now; if that cannot be told in time, it is the old one."""
+        try:
+            async with self._patience(others_left):
+                return await upstream.credential.renewed(authorization)
+        except (NoCredential, Refused):
+            return False
+
+    async def _greeted(
+        self, upstream: Upstream, authorization: Headers, others_left: int
+    ) -> tuple[Greeted, contextlib.AsyncExitStack]:
+        events: asyncio.Queue[bytes] = asyncio.Queue(MAX_EVENTS_BEFORE_LOCK)
+
+        def wait(frame: bytes) -> None:
+            if events.full():
+                self.on_flood()
+            else:
+                events.put_nowait(frame)
+
+        async with contextlib.AsyncExitStack() as connection:
+            try:
+                async with self._patience(others_left):
+                    dialled = upstream.dial(self.lock, self.safety_identifier, authorization, wait)
+                    model = await connection.enter_async_context(dialled)
+                    session = await unless(model.ended, greeting(events))
+            except Interrupted as error:
+                raise Refused("closed before session.created") from error
+            return Greeted(model, upstream.provider, session, events, upstream.deployments()), connection.pop_all()
+
+
+async def _authorization(upstream: Upstream) -> Headers:
+    try:
+        return await upstream.credential.headers()
+    except NoCredential as error:
+        raise Refused("no credential", bad_key=True) from error
 
 
 def _tell(log: FilteringBoundLogger, upstream: Upstream, reason: Refused) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -93,7 +93,10 @@ class _Server(web.Server):
 
     Attributes:
         silent: connections whose first request is not complete.
+        successor: who serves new connections in our place, if anybody.
     """
+
+    successor: _Server | None = None
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(_with_our_refusal(server.request_handler), request_factory=server.request_factory, **options)
@@ -101,6 +104,8 @@ class _Server(web.Server):
         self.silent: set[_Connection] = set()
 
     def __call__(self) -> _Connection:
+        if self.successor is not None:
+            return self.successor()
         return _Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
 
@@ -160,17 +165,15 @@ Drain = Callable[[asyncio.Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An application, and where it listens; ``variable`` is the setting that names the port."""
+    """Where an application listens; ``variable`` is the setting that names the port."""
 
-    app: web.Application
     host: str
     port: int
     variable: str = "PORT"
 
-    async def start(self, log: FilteringBoundLogger, service: str) -> web.AppRunner:
+    async def start(self, app: web.Application, log: FilteringBoundLogger, service: str) -> web.AppRunner:
         """Listen; whoever calls this cleans the runner up. Exits with status 2 when the port is taken."""
-        runner = _Runner(self.app, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
+        runner = await _run(app)
         try:
             await web.TCPSite(runner, self.host, self.port).start()
         except OSError as error:
@@ -180,10 +183,39 @@ class Listener:
         return runner
 
 
-async def serve(*listeners: Listener, service: str, drain: Drain) -> None:
-    """Serve until SIGTERM or SIGINT, then ``drain`` (given the event of a second signal) and close everything.
+async def _run(app: web.Application) -> web.AppRunner:
+    runner = _Runner(app, shutdown_timeout=SHUTDOWN_SECONDS)
+    await runner.setup()
+    return runner
 
-    The first listener owns what the others use: it is opened first and closed last.
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is served, and how its work is ended.
+
+    Attributes:
+        apps: one for each listener. The first owns what the others use: it is opened first and closed last.
+        drain: called when the process is asked to stop, with the event of a second signal.
+    """
+
+    apps: Sequence[web.Application]
+    drain: Drain
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Who answers before there can be a service, and what ends that."""
+
+    app: Callable[[], web.Application]
+    is_over: Callable[[], Awaitable[None]]
+
+
+async def serve(
+    listeners: Sequence[Listener], make: Callable[[], Service], *, name: str, waiting: Waiting | None = None
+) -> None:
+    """Serve what ``make`` makes until SIGTERM or SIGINT, then drain it and close everything.
+
+    With ``waiting`` the listeners are open before it is made; new connections go to it as soon as it is there.
     """
     log = structlog.get_logger()
     stop = Stop()
@@ -192,12 +224,56 @@ async def serve(*listeners: Listener, service: str, drain: Drain) -> None:
         loop.add_signal_handler(number, stop.on_signal)
     async with contextlib.AsyncExitStack() as running:
         running.callback(log.info, "drain.end")
-        for listener in listeners:
-            runner = await listener.start(log, service)
-            running.push_async_callback(runner.cleanup)
+        if waiting is None:
+            service = make()
+            for listener, app in zip(listeners, service.apps, strict=True):
+                runner = await listener.start(app, log, name)
+                running.push_async_callback(runner.cleanup)
+        else:
+            doors = []
+            for listener in listeners:
+                doors.append(await listener.start(waiting.app(), log, name))
+                running.push_async_callback(doors[-1].cleanup)
+            if not await _comes_before(waiting.is_over, stop.asked):
+                log.info("drain.start")
+                return
+            service = make()
+            for door, app in zip(doors, service.apps, strict=True):
+                runner = await _run(app)
+                running.push_async_callback(runner.cleanup)
+                _hand_over(door, runner)
+            running.push_async_callback(_stop_listening, doors)
         await stop.asked.wait()
         log.info("drain.start")
-        await drain(stop.at_once)
+        await service.drain(stop.at_once)
+
+
+async def _comes_before(first: Callable[[], Awaitable[None]], other: asyncio.Event) -> bool:
+    """Whether the one happens and the other has not yet."""
+
+    async def happens() -> None:
+        await first()
+
+    waits = [asyncio.create_task(happens()), asyncio.create_task(other.wait())]
+    done, late = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for task in late:
+        task.cancel()
+    for task in done:
+        task.result()
+    return waits[1] not in done
+
+
+def _hand_over(door: web.AppRunner, runner: web.AppRunner) -> None:
+    old, new = door.server, runner.server
+    assert isinstance(old, _Server)  # noqa: S101 - both are made above
+    assert isinstance(new, _Server)  # noqa: S101
+    old.successor = new
+
+
+async def _stop_listening(doors: Sequence[web.AppRunner]) -> None:
+    for door in doors:
+        for site in list(door.sites):
+            await site.stop()
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:

@@ -63,8 +63,10 @@ ALLOWED_KEYS: Final = frozenset(
         "reference_id",
         "refused_events",
         "request_id",
+        "resource",  # that an access token is for
         "route",
         "seconds",
+        "secret",  # its name in the vault
         "service",
         "session_id",
         "started_at",
@@ -81,7 +83,8 @@ ALLOWED_KEYS: Final = frozenset(
 )
 
 
-_FIELD_NAME: Final = re.compile(r"[\w.\[\]-]*", re.ASCII)
+_FIELD_NAME: Final = re.compile(r"([a-z_-]{1,40}(\[\d{1,9}\])?(\.(?=.)|$))*", re.ASCII)
+"""As ours are spelled: a client can put anything in a key's place, a token too."""
 _ORIGIN: Final = re.compile(r"(null|[a-z][a-z0-9+.-]*://[\w.:\[\]-]+)?", re.ASCII)
 """As browsers write it (RFC 6454 §6.2): no path, query or credentials."""
 
@@ -187,4 +190,5 @@ def set_up_logging(service: str, level: str) -> None:
     )
     structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(level=level, handlers=[_LibraryRecords()], force=True)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # OpenAI's SDK asks with it, and it has a line per request
+    for has_a_line_per_request in ("httpx2", "azure"):  # OpenAI's SDK asks with the first, Azure's with the second
+        logging.getLogger(has_a_line_per_request).setLevel(logging.WARNING)

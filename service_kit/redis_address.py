@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from redis.asyncio.connection import SSLConnection, parse_url
 
@@ -21,6 +21,7 @@ _SCHEMES: Final[Mapping[RedisMode, tuple[str, ...]]] = {
     "cluster": ("redis", "rediss"),
     "sentinel": ("redis", "rediss"),
 }
+_TLS_FILES: Final = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_password"}
 _DEFAULT_PORTS: Final[Mapping[RedisMode, int]] = {"cluster": 6379, "sentinel": 26379}
 
 
@@ -33,7 +34,7 @@ class Nodes:
         has_tls: whether they, and the servers they lead to, are spoken to over TLS.
         options: what else redis-py needs for the servers that hold the data: credentials, database, TLS files.
         service: what the sentinels watch; empty for a cluster.
-        sentinel_options: the same as ``options`` for the sentinels.
+        sentinel_options: credentials for the sentinels.
     """
 
     hosts: tuple[tuple[str, int], ...]
@@ -67,9 +68,42 @@ def read_nodes(url: str, mode: RedisMode) -> Nodes:
         raise ValueError("a cluster has database 0 alone")
     if mode == "sentinel" and not service:
         raise ValueError("must say what the sentinels watch, as in redis://one:26379,two:26379/0?service=mymaster")
-    tls_options = {name: value for name, value in rest.items() if name.startswith("ssl_")}
     login_options = dict(zip(("username", "password"), sentinel_login, strict=True))
-    return Nodes(found, has_tls, rest, service or "", tls_options | login_options)
+    return Nodes(found, has_tls, rest, service or "", login_options)
+
+
+def check_options(url: str) -> None:
+    """Raises ValueError for what would weaken TLS."""
+    refused = {name for name, _ in parse_qsl(urlsplit(url).query) if name.startswith("ssl_")} - _TLS_FILES
+    if refused:
+        raise ValueError(f"must not hold {', '.join(sorted(refused))}: certificates and names are always checked")
+
+
+def login_of(url: str) -> tuple[()] | tuple[str] | tuple[str, str]:
+    """Who logs in to the servers that hold the data: nobody, a password, or a user with one."""
+    options = parse_url(urlunsplit(urlsplit(url)._replace(netloc=f"{urlsplit(url).netloc.rpartition('@')[0]}@any")))
+    user, password = options.get("username"), options.get("password")
+    if user:
+        return str(user), str(password or "")
+    return (str(password),) if password else ()
+
+
+def without_login(url: str) -> str:
+    """The address alone."""
+    parts = urlsplit(url)
+    query = urlencode([each for each in parse_qsl(parts.query) if each[0] not in ("username", "password")])
+    # Not urlunsplit: it leaves out the slashes of unix:///run/redis.
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" + (f"?{query}" if query else "")
+
+
+def has_login(url: str) -> bool:
+    """Whether it says who logs in to the servers that hold the data."""
+    return bool(login_of(url))
+
+
+def without_tls_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The rest of what redis-py understands."""
+    return {name: value for name, value in options.items() if not name.startswith("ssl_")}
 
 
 def _host_and_port(text: str, default_port: int) -> tuple[str, int]:

@@ -157,18 +157,17 @@ class Revocations:
 
     async def block(self, target: Target, seconds: int, name: str = "?") -> None:
         """Refuse a subject or tenant for so long, and end what it has. Raises RedisUnavailable."""
+        # Listed first, and listed until it would have ended: so no block is in force that operators do not see.
+        await self._index(self._blocks, f"{target.kind} {target.id}", seconds * 1000)
         key = self._key("blocked", target)
         await self._block(key, self.channel, seconds * 1000, target.kind, target.id, name)
-        await self._index(self._blocks, f"{target.kind} {target.id}", seconds * 1000)
 
     async def unblock(self, target: Target) -> bool:
         """Whether there was a block to lift. Raises RedisUnavailable."""
-        was_blocked = await self._redis.ask(lambda: self._redis.delete(self._key("blocked", target)))
-        await self._redis.ask(lambda: self._redis.zrem(self._blocks, f"{target.kind} {target.id}"))
-        return bool(was_blocked)
+        return bool(await self._redis.ask(lambda: self._redis.delete(self._key("blocked", target))))
 
     async def blocks(self) -> list[Block]:
-        """Every block, the one that ends first, first. Raises RedisUnavailable."""
+        """Every block in force, the one that ends first, first. Raises RedisUnavailable."""
         found: list[Any] = await self._redis.ask(lambda: self._redis.zrange(self._blocks, 0, -1, withscores=True))
         targets = [_blocked(member) for member, _ in found]
         names = await self._get([self._key("blocked", target) for target in targets])

@@ -177,9 +177,14 @@ class SessionTokenCodec:
     """
 
     def __init__(self, keys: Sequence[str], environment: str) -> None:
+        self._salt = f"airlock/session-token/v1/{environment}"
+        self.use_keys(keys)
+
+    def use_keys(self, keys: Sequence[str]) -> None:
+        """Go by this ring from now on; what a key that has left it signed is not ours any more."""
         self._serializer = URLSafeSerializer(
             list(keys),
-            salt=f"airlock/session-token/v1/{environment}",
+            salt=self._salt,
             signer=_Signer,
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )

@@ -1,27 +1,30 @@
-"""What both services read from the environment and ``.env``: a frozen typed object, every problem reported at once."""
+"""What both services read from the environment and ``.env``: a frozen typed object, every problem reported at once.
+
+Secrets are not here: :mod:`service_kit.secrets` has them, with the one message that names the problems of both.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
-from service_kit.redis_address import RedisMode, check_scheme, read_nodes
-from service_kit.upstreams import UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
+from service_kit.redis_address import RedisMode
+from service_kit.tls import check_authority
+from service_kit.upstreams import AzureAuth, UpstreamSettings, check_base_url, has_tls, upstreams_of_environment
 
 ENV_FILE = ".env"
-MIN_KEY_CHARS = 32
-EXAMPLE_MARKER = "change-me"
-"""Every secret in ``.env.example`` holds this word; production refuses it."""
+
+_valid_so_far: ContextVar[dict[str, object] | None] = ContextVar("valid_so_far", default=None)
 
 
 def split_commas(value: object) -> object:
@@ -33,6 +36,7 @@ def split_commas(value: object) -> object:
 
 DEVELOPMENT_ORIGINS = ("http://localhost:8080", "http://127.0.0.1:8080")
 _ORIGIN_SCHEMES = ("http", "https")
+_GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 def _upper(value: object) -> object:
@@ -48,7 +52,6 @@ def _read_profiles(path: object) -> object:
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(split_commas)]
-Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), Field(min_length=1)]
 
 
 class ServiceSettings(BaseSettings):
@@ -64,37 +67,42 @@ class ServiceSettings(BaseSettings):
     )
 
     airlock_env: Literal["development", "production"] = "development"
+    extra_ca_file: Path | None = None
+    azure_client_id: Annotated[str | None, Field(pattern=_GUID)] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     redis_mode: RedisMode = "single"
-    redis_url: SecretStr
+    redis_auth: Literal["url", "entra"] = "url"
     redis_wait_replicas: Annotated[int, Field(ge=0, le=10)] = 0
     # The environment names the file; here it is the file, read and checked.
     airlock_profiles: Annotated[Profiles, NoDecode, BeforeValidator(_read_profiles)] = "profiles.toml"  # type: ignore[assignment]
     azure_openai_endpoint: str | None = None
+    azure_openai_auth: AzureAuth = "key"
     openai_base_url: str | None = None
     allowed_origins: CommaSeparated = ()
-    token_signing_keys: Keys
-    pseudonym_key: SecretStr
     trusted_edge: Networks = ()
     azure_front_door_id: str | None = None
     max_sessions_per_subject: Annotated[int, Field(ge=1, le=1_000_000)] = 3
+    max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    key_vault_url: str | None = None
+    secrets_refresh_seconds: Annotated[float, Field(ge=1, le=3_600)] = 300
 
-    @field_validator("redis_url")
+    @field_validator("extra_ca_file")
     @classmethod
-    def _redis_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        mode: RedisMode | None = info.data.get("redis_mode")
-        if mode is None:  # that is a problem of its own
-            return value
-        scheme = check_scheme(value.get_secret_value(), mode)
-        if mode != "single":
-            read_nodes(value.get_secret_value(), mode)
-        if in_production(info) and scheme == "redis":
-            raise ValueError("must use TLS (rediss://) or a unix socket in production")
-        return value
+    def _extra_authority_can_be_read(cls, path: Path | None) -> Path | None:
+        return None if path is None else check_authority(path)
+
+    @field_validator("key_vault_url")
+    @classmethod
+    def _vault_is_an_address(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            if in_production(info):
+                raise ValueError("is required in production, which takes no secret from the environment")
+            return None
+        return _check_vault_url(url)
 
     @field_validator("airlock_profiles")
     @classmethod
@@ -113,16 +121,6 @@ class ServiceSettings(BaseSettings):
         if in_production(info) and not has_tls(url):
             raise ValueError("must use TLS (https://) in production")
         return url
-
-    @field_validator("token_signing_keys")
-    @classmethod
-    def _signing_keys(cls, keys: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
-        return tuple(check_key(key, info) for key in keys)
-
-    @field_validator("pseudonym_key")
-    @classmethod
-    def _pseudonym_key(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
-        return check_key(key, info)
 
     @field_validator("allowed_origins")
     @classmethod
@@ -154,6 +152,30 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must not be DEBUG in production")
         return level
 
+    def check_list(self) -> list[str]:
+        """What production demands, and how it stands here: lines for people, without addresses, names or secrets."""
+        identity = "the user-assigned identity" if self.azure_client_id else "the system-assigned identity"
+        edge = "Front Door's id is demanded of every request" if self.azure_front_door_id else "no Front Door"
+        authorities = "the machine's" if self.extra_ca_file is None else "the machine's, and those of EXTRA_CA_FILE"
+        return [
+            f"secrets: from Key Vault over https, as {identity}; none is in the environment or {ENV_FILE}",
+            "signing and pseudonym keys: long, and not an example's; looked at whenever they are read",
+            "Redis: TLS or a unix socket; looked at whenever its address is read",
+            f"upstreams: {len(self.upstreams)}, over TLS",
+            f"origins: {len(self.allowed_origins)}, exact, https",
+            f"trusted authorities: {authorities}",
+            f"edge: {edge}; {len(self.trusted_edge)} networks are believed about a client's address",
+            f"log level: {self.log_level}",
+        ]
+
+    @field_validator("*")  # the last one: what it sees is valid
+    @classmethod
+    def _note(cls, value: object, info: ValidationInfo) -> object:
+        valid = _valid_so_far.get()
+        if valid is not None and info.field_name is not None:
+            valid[info.field_name] = value
+        return value
+
     @property
     def profiles(self) -> Mapping[str, Profile]:
         """The profiles by name."""
@@ -163,50 +185,43 @@ class ServiceSettings(BaseSettings):
     def upstreams(self) -> tuple[UpstreamSettings, ...]:
         """Where the models are, in the order of trying: as the profiles file says, else as the environment does."""
         return self.airlock_profiles.upstreams or upstreams_of_environment(
-            azure_endpoint=self.azure_openai_endpoint, openai_base_url=self.openai_base_url
+            azure_endpoint=self.azure_openai_endpoint,
+            openai_base_url=self.openai_base_url,
+            azure_auth=self.azure_openai_auth,
         )
 
-    @property
-    def signing_keys(self) -> tuple[str, ...]:
-        """The key ring, oldest first."""
-        return tuple(key.get_secret_value() for key in self.token_signing_keys)
+
+@contextmanager
+def noting_what_is_valid() -> Iterator[Mapping[str, Any]]:
+    """The settings by name that were found valid in the block, also where others were not.
+
+    What needs settings beside it, as secrets do, can so be checked in the same go.
+    """
+    valid: dict[str, object] = {}
+    reset = _valid_so_far.set(valid)
+    try:
+        yield valid
+    finally:
+        _valid_so_far.reset(reset)
 
 
-def variable_of(secret: str) -> str:
-    """The environment variable that holds a secret of the vault: ``openai-api-key`` → ``OPENAI_API_KEY``."""
-    return secret.upper().replace("-", "_")
-
-
-def read_secret(secret: str) -> SecretStr | None:
-    """A secret by its name in the vault, from the environment or ``.env``; None if it is not there or empty."""
-    name = variable_of(secret)
-    value = os.environ.get(name) or dotenv_values(ENV_FILE).get(name)
-    return SecretStr(value) if value else None
+def _check_vault_url(url: str) -> str:
+    problem = "must be the https:// address of a Key Vault, such as https://my-vault.vault.azure.net"
+    try:
+        parts = urlsplit(url)
+        has_place = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise ValueError(problem) from error
+    if parts.scheme != "https" or not has_place or "@" in parts.netloc or parts.path.strip("/") or parts.query:
+        raise ValueError(problem)
+    if parts.fragment:
+        raise ValueError(problem)
+    return url.rstrip("/")
 
 
 def in_production(info: ValidationInfo) -> bool:
     """Whether the settings under validation are production's."""
     return info.data.get("airlock_env") == "production"
-
-
-def check_key(key: SecretStr, info: ValidationInfo) -> SecretStr:
-    """Refuse a key that is short or, in production, the example's."""
-    if len(key.get_secret_value()) < MIN_KEY_CHARS:
-        raise ValueError(f"each key needs at least {MIN_KEY_CHARS} characters, for example from: openssl rand -hex 32")
-    if in_production(info) and EXAMPLE_MARKER in key.get_secret_value():
-        raise ValueError("must not be the example's in production")
-    return key
-
-
-SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
-
-
-def load_settings(settings_class: type[SettingsT]) -> SettingsT:
-    """Read the environment; on any problem print all of them, names and not values, and exit with status 2."""
-    try:
-        return settings_class()
-    except ValidationError as error:
-        fail(f"{_name(item['loc'])}{_reason(item)}" for item in error.errors(include_input=False, include_url=False))
 
 
 def fail(problems: Iterable[str]) -> NoReturn:
@@ -217,15 +232,7 @@ def fail(problems: Iterable[str]) -> NoReturn:
     raise SystemExit(2)
 
 
-def _name(location: tuple[int | str, ...]) -> str:
-    """The variable, and the place within it where it holds a list of objects."""
-    if not location:
-        return ""
-    variable, *place = map(str, location)
-    return f"{variable.upper()}: " + (f"{'.'.join(place)}: " if place else "")
-
-
-def _reason(item: Any) -> str:
-    if item["type"] == "missing":
-        return "is required"
-    return str(item["msg"]).removeprefix("Value error, ")
+def reason_of(item: Any, place: Iterable[object]) -> str:
+    """One of a ValidationError's ``errors()`` in words, with the place within the value where that is a list."""
+    reason = "is required" if item["type"] == "missing" else str(item["msg"]).removeprefix("Value error, ")
+    return ": ".join(filter(None, [".".join(map(str, place)), reason]))

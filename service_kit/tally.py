@@ -41,6 +41,10 @@ class Tally:
         """Add to a count of this minute."""
         self._waiting[name] += number
 
+    def refused(self, code: str) -> None:
+        """Count a refusal that somebody was told, by its public code."""
+        self.count(f"refused:{code}")
+
     def spend(self, usd: float | None) -> None:
         """Add to the money spent; None, where there is no price, adds nothing."""
         if usd:

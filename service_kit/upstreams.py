@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from service_kit.provider import provider_name
 
@@ -19,6 +19,8 @@ OPENAI_KEY: Final = "openai-api-key"
 AZURE_KEY: Final = "azure-openai-api-key"
 """The vault's names of the keys."""
 
+AzureAuth = Literal["key", "managed_identity"]
+MANAGED_IDENTITY: Final = "managed_identity"
 _AZURE_PATH: Final = "/openai/v1"
 _SECRET: Final = re.compile(r"secret:([a-z][a-z0-9-]{0,126})")
 _NOT_FOR_UPSTREAMS: Final = frozenset(
@@ -55,7 +57,7 @@ class UpstreamSettings(BaseModel):
 
     Attributes:
         name: what an operator calls it; for logs.
-        auth: ``secret:NAME``, where NAME is the key's name in the vault.
+        auth: ``secret:NAME``, where NAME is the key's name in the vault, or ``managed_identity``.
         models: the deployment for each locked model; None means every model, by its own name.
     """
 
@@ -69,20 +71,22 @@ class UpstreamSettings(BaseModel):
 
     @field_validator("auth")
     @classmethod
-    def _auth_names_a_key(cls, auth: str) -> str:
-        if auth == "managed_identity":
-            raise ValueError("managed_identity is not supported in this version; name a key: secret:NAME")
+    def _auth_is_understood(cls, auth: str, info: ValidationInfo) -> str:
+        if auth == MANAGED_IDENTITY:
+            if info.data.get("kind") == "openai":
+                raise ValueError("managed_identity is for the kind azure alone; name a key: secret:NAME")
+            return auth
         match = _SECRET.fullmatch(auth)
         if match is None:
-            raise ValueError(f"must be secret:NAME, for example secret:{AZURE_KEY}")
+            raise ValueError(f"must be managed_identity or secret:NAME, for example secret:{AZURE_KEY}")
         if match[1] in _NOT_FOR_UPSTREAMS:
             raise ValueError("names a secret that is not an upstream's key")
         return auth
 
     @property
-    def secret(self) -> str:
-        """The vault's name of its key."""
-        return self.auth.removeprefix("secret:")
+    def secret(self) -> str | None:
+        """The vault's name of its key; None for one that takes the managed identity."""
+        return None if self.auth == MANAGED_IDENTITY else self.auth.removeprefix("secret:")
 
     @property
     def provider(self) -> str:
@@ -95,7 +99,7 @@ class UpstreamSettings(BaseModel):
 
 
 def upstreams_of_environment(
-    *, azure_endpoint: str | None, openai_base_url: str | None
+    *, azure_endpoint: str | None, openai_base_url: str | None, azure_auth: AzureAuth = "key"
 ) -> tuple[UpstreamSettings, ...]:
     """What ``AZURE_OPENAI_ENDPOINT`` and ``OPENAI_BASE_URL`` mean: Azure first, OpenAI if named or alone.
 
@@ -105,7 +109,8 @@ def upstreams_of_environment(
     if azure_endpoint:
         # Azure's portal shows the endpoint both with and without the path.
         base_url = azure_endpoint.rstrip("/").removesuffix(_AZURE_PATH) + _AZURE_PATH
-        upstreams.append(UpstreamSettings(name="azure", kind="azure", base_url=base_url, auth=f"secret:{AZURE_KEY}"))
+        auth = MANAGED_IDENTITY if azure_auth == MANAGED_IDENTITY else f"secret:{AZURE_KEY}"
+        upstreams.append(UpstreamSettings(name="azure", kind="azure", base_url=base_url, auth=auth))
     if openai_base_url or not azure_endpoint:
         base_url = openai_base_url or OPENAI_BASE_URL
         upstreams.append(UpstreamSettings(name="openai", kind="openai", base_url=base_url, auth=f"secret:{OPENAI_KEY}"))

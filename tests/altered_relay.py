@@ -3,9 +3,10 @@
 ``GET /tests/state`` tells what the process holds (:class:`tests.soak.measure.Held`), ``GET /tests/stall?seconds=0.5``
 holds up its event loop, and ``GET /tests/clock?ahead=5`` puts its clock so many seconds ahead of this machine's. From
 the environment: ``ALTERED_HEARTBEAT_SECONDS``, how long a connection may be silent; ``ALTERED_MESSAGE_SECONDS``, how
-long a message in pieces may take; ``ALTERED_LEASE_SECONDS`` and ``ALTERED_RENEW_SECONDS``; ``ALTERED_STALL_SECONDS``,
-how long an end may read nothing; ``ALTERED_BUG=1``, where a typed message "break" makes policy raise what it never
-should.
+long a message in pieces may take; ``ALTERED_CONNECT_SECONDS``, over how long connects are counted;
+``ALTERED_LEASE_SECONDS`` and ``ALTERED_RENEW_SECONDS``; ``ALTERED_STALL_SECONDS``, how long an end may read nothing;
+``ALTERED_WAIT_MS``, how long replicas have to confirm; ``ALTERED_BUG=1``, where a typed message "break" makes policy
+raise what it never should.
 """
 
 import asyncio
@@ -27,13 +28,17 @@ from aiohttp import web
 import relay.__main__
 import relay.aiohttp_channel
 import relay.app
+import relay.connect_rates
 import relay.leases
 import relay.picows_channel
 import relay.policy
 import relay.session
 import relay.wire
+import service_kit.redis_client
 from relay.memory import scrubbing_environment
+from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
+from service_kit.secrets import Secrets
 
 _create_app = relay.app.create_app
 BREAK = {"type": "input_text", "text": "break"}
@@ -50,8 +55,12 @@ def main() -> None:
         alter(relay.picows_channel, "HEARTBEAT_SECONDS", float(seconds))
     if seconds := os.environ.get("ALTERED_MESSAGE_SECONDS"):
         alter(relay.picows_channel, "MESSAGE_SECONDS", float(seconds))
+    if seconds := os.environ.get("ALTERED_CONNECT_SECONDS"):
+        alter(relay.connect_rates, "WINDOW_SECONDS", float(seconds))
     if seconds := os.environ.get("ALTERED_STALL_SECONDS"):
         alter(relay.wire, "STALL_SECONDS", float(seconds))
+    if milliseconds := os.environ.get("ALTERED_WAIT_MS"):
+        alter(service_kit.redis_client, "WAIT_MS", int(milliseconds))
     for name in ("LEASE_SECONDS", "RENEW_SECONDS"):
         if seconds := os.environ.get(f"ALTERED_{name}"):
             alter(relay.leases, name, int(seconds))
@@ -66,9 +75,9 @@ def alter(module: object, name: str, value: object) -> None:
     setattr(module, name, value)
 
 
-def create_app(settings: RelaySettings) -> web.Application:
+def create_app(settings: RelaySettings, secrets: Secrets[RelaySecrets]) -> web.Application:
     """The relay's app and the window."""
-    app = _create_app(settings)
+    app = _create_app(settings, secrets)
     app.router.add_get("/tests/state", tell_state)
     app.router.add_get("/tests/stall", stall)
     app.router.add_get("/tests/clock", set_clock)

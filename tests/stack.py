@@ -20,7 +20,8 @@ READY_SECONDS = 20.0
 STOP_SECONDS = 40.0
 USUAL = {
     "DRAIN_SECONDS": "4",
-    # A test mints from one address what a town would.
+    # A test mints, and connects, from one address as a town would.
+    "CONNECTS_PER_MINUTE_PER_ADDRESS": "1000000",
     "MINTS_PER_MINUTE_PER_ADDRESS": "1000000",
     "MINTS_PER_MINUTE_PER_SUBJECT": "1000000",
     "MINTS_PER_MINUTE_PER_TENANT": "1000000",
@@ -100,7 +101,7 @@ class Stack:
         folder: Path,
         *,
         relays: int = 1,
-        openai_base_url: str | None = None,
+        openai_base_url: str | None = None,  # None starts a simulator; empty leaves it to the environment
         redis: RedisServer | None = None,
         simulator_arguments: tuple[str, ...] = (),
         relay_module: str = "relay",
@@ -126,7 +127,7 @@ class Stack:
             self.mint_base_url = f"{self.page_url}/v1"
             self.relay_base_urls = [f"http://localhost:{port}/v1" for port in relay_ports]
             base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-            simulator_port = None if self._openai_base_url else free_port()
+            simulator_port = free_port() if self._openai_base_url is None else None
             if simulator_port is not None:
                 self.simulator_url = f"http://127.0.0.1:{simulator_port}"
                 listen = ("--host", "127.0.0.1", "--port", str(simulator_port), *self._simulator_arguments)

@@ -17,6 +17,8 @@ class TcpProxy:
         delay_seconds: how much later the server's answers come through.
         most_waiting: how many connections waited for an answer at the same time, at most; may be set back.
         accepted: how many connections were made.
+        holds: a request with these bytes in it is not passed on until ``release`` is called.
+        held: set as soon as there is one.
     """
 
     def __init__(self, target: int) -> None:
@@ -24,6 +26,9 @@ class TcpProxy:
         self.delay_seconds = 0.0
         self.most_waiting = 0
         self.accepted = 0
+        self.holds: bytes | None = None
+        self.held = asyncio.Event()
+        self._released = asyncio.Event()
         self._waiting: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -38,6 +43,11 @@ class TcpProxy:
         self._server.close()
         await self.cut()
         await self._server.wait_closed()
+
+    def release(self) -> None:
+        """Pass on what was held, and hold nothing more."""
+        self.holds = None
+        self._released.set()
 
     async def cut(self) -> None:
         """End every connection."""
@@ -77,6 +87,9 @@ class TcpProxy:
         while asked := await from_client.read(65_536):
             self._waiting.add(to_client)
             self.most_waiting = max(self.most_waiting, len(self._waiting))
+            if self.holds is not None and self.holds in asked:
+                self.held.set()
+                await self._released.wait()
             to_server.write(asked)
             await to_server.drain()
 

@@ -7,11 +7,14 @@ from typing import get_args
 import pytest
 
 from relay import policy
+from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
 from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
+from service_kit.secrets import variable_of
 from service_kit.session_fields import FIELDS
 from token_service.callers import CallerKey
+from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +28,8 @@ def test_errors_page_is_the_error_table() -> None:
 def test_env_example_lists_exactly_the_settings() -> None:
     listed = set(re.findall(r"^# ([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.M))
     fields = TokenServiceSettings.model_fields.keys() | RelaySettings.model_fields.keys()
-    assert listed == {name.upper() for name in fields} | LAUNCHER_ONLY
+    secrets = {*TokenServiceSecrets.understood({}), *RelaySecrets.understood({})}
+    assert listed == {name.upper() for name in fields} | set(map(variable_of, secrets)) | LAUNCHER_ONLY
 
 
 PAGES = [
@@ -51,7 +55,7 @@ def test_files_that_the_readme_names_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
-@pytest.mark.parametrize("page", ["SECURITY.md", "docs/faults.md"])
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/faults.md", "docs/threats.md"])
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     """Tests are named as ``tests/path.py::test_name`` (Python) or ``tests/path.test.mjs`` (page)."""
     text = (ROOT / page).read_text(encoding="utf-8")

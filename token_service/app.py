@@ -13,11 +13,17 @@ from service_kit.edge import check_edge
 from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
 from service_kit.live_slots import LiveSlots
+from service_kit.managed_identity import identity_if
 from service_kit.quotas import Quotas
-from service_kit.redis_client import Pseudonyms, connect
+from service_kit.redis_client import Pseudonyms
+from service_kit.redis_login import EntraLogins, logged_in
+from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
+from service_kit.secrets import Secrets
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
+from service_kit.tls import client_context
+from service_kit.waiting import only_with_good
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_document, add_headers, answer_errors, cors
 from token_service import openapi
 from token_service.handlers import ClientSecrets
@@ -27,6 +33,7 @@ from token_service.mint_rates import MintRates
 from token_service.operators.handlers import Operators
 from token_service.page import add_page, page_headers, read_page
 from token_service.reception import Reception
+from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
 
@@ -63,16 +70,22 @@ OPERATORS: Final = web.AppKey("operators", Operators)
 IN_FLIGHT: Final = web.AppKey("in_flight", InFlight)
 
 
-def create_app(settings: TokenServiceSettings) -> web.Application:
+def create_app(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets]) -> web.Application:
     """The application; it opens Redis connections when it first needs them and closes them at its end."""
-    redis = connect(settings.redis_url.get_secret_value(), settings.redis_mode)
+    tls = client_context(settings.extra_ca_file)
+    logins = EntraLogins() if settings.redis_auth == "entra" else None
+    redis = connect_by(secrets, settings.redis_mode, tls, logins)
 
     tally = Tally(redis, settings.airlock_env)
     revocations = Revocations(redis, settings.airlock_env)
-    pseudonyms = Pseudonyms(settings.pseudonym_key.get_secret_value())
+    pseudonyms = Pseudonyms(secrets.current.pseudonym_key.get_secret_value())
 
     async def resources(_app: web.Application) -> AsyncIterator[None]:
-        async with tally.flushing():
+        async with (
+            identity_if(logins is not None, settings.azure_client_id, tls) as identity,
+            logged_in(redis, logins, identity),
+            tally.flushing(),
+        ):
             yield
         await redis.aclose()
 
@@ -81,17 +94,18 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         middlewares=[
             note_headers,
             in_flight.count,
-            answer_errors,
+            answer_errors(tally.refused),
             check_edge(settings.trusted_edge, settings.azure_front_door_id, pseudonyms),
+            only_with_good(secrets),
             cors("/v1/", settings.allowed_origins, "GET, POST"),
         ],
         client_max_size=MAX_BODY_BYTES,
     )
     app[IN_FLIGHT] = in_flight
-    app[READINESS] = Readiness(redis=redis.answers)
+    app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
     app[OPERATORS] = Operators(LiveEntries(redis, settings.airlock_env), revocations, tally, pseudonyms)
     app.cleanup_ctx.append(resources)
-    issuer = Issuer(settings.identity_rules) if settings.identity_rules else None
+    issuer = Issuer(settings.identity_rules, tls) if settings.identity_rules else None
 
     async def know_the_issuer(_app: web.Application) -> AsyncIterator[None]:
         async with issuer.running() if issuer else nullcontext():
@@ -103,10 +117,12 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
     app[READINESS].add_routes(app)
     rates = MintRates(redis, settings.airlock_env)
     quotas = Quotas(redis, settings.airlock_env)
-    reception = Reception(settings, rates, issuer)
+    reception = Reception(settings, secrets, rates, issuer)
+    codec = SessionTokenCodec((), settings.airlock_env)
+    secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     client_secrets = ClientSecrets(
         settings,
-        SessionTokenCodec(settings.signing_keys, settings.airlock_env),
+        codec,
         TokenStore(redis, settings.airlock_env),
         revocations,
         tally,
@@ -115,7 +131,7 @@ def create_app(settings: TokenServiceSettings) -> web.Application:
         rates,
         quotas,
     )
-    own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), pseudonyms)
+    own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), revocations, pseudonyms)
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
     app.router.add_get("/v1/limits", own_limits.show)
     add_document(app, openapi.PATH, openapi.public_document())

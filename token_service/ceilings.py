@@ -20,6 +20,7 @@ class Ceilings:
     mints_per_minute: int
     mints_per_minute_of_tenant: int
     sessions: int
+    sessions_of_tenant: int
     subject_quota: Quota
     tenant_quota: Quota
 
@@ -44,6 +45,7 @@ def ceilings_of(caller: Caller, settings: TokenServiceSettings) -> Ceilings:
         mints_per_minute=of(f"mints_per_minute_per_{whose}") or 0,
         mints_per_minute_of_tenant=of("mints_per_minute_per_tenant") or 0,
         sessions=of(f"max_sessions_per_{whose}") or 0,
+        sessions_of_tenant=of("max_sessions_per_tenant") or 0,
         subject_quota=quota(""),
         tenant_quota=quota("tenant_"),
     )

@@ -83,13 +83,11 @@ class ClientSecrets:
                 raise unavailable() from error
         except TooFast as refusal:
             audit.warning("mint.limited", code=refusal.code, reason=refusal.scope)
-            self.tally.count(f"refused:{refusal.code}")
             raise
         except Refusal as refusal:
             cause = refusal.__cause__
             reason = cause.reason if isinstance(cause, InvalidIdentity) else None
             audit.warning("mint.denied", code=refusal.code, param=refusal.param, reason=reason)
-            self.tally.count(f"refused:{refusal.code}")
             raise
         self.tally.count("minted")
         audit.info(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -50,9 +51,15 @@ class Issuer:
     """Turns the issuer's tokens into identities; to be used inside :meth:`running`."""
 
     def __init__(
-        self, rules: IdentityRules, *, pace: Pace | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        rules: IdentityRules,
+        tls: ssl.SSLContext,
+        *,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
+        self._tls = tls
         self._pace = pace or Pace()
         self._clock = clock
         self._keys: tuple[IssuerKey, ...] = ()
@@ -66,7 +73,10 @@ class Issuer:
         """Keep the keys fresh while the block runs; it starts at once, whether or not the issuer answers."""
         # No environment proxies (aiohttp's default), no cookies; a compressed answer stays so and is no JSON.
         async with aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, headers={hdrs.ACCEPT_ENCODING: "identity"}
+            connector=aiohttp.TCPConnector(ssl=self._tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={hdrs.ACCEPT_ENCODING: "identity"},
         ) as self._http:
             keeping = asyncio.create_task(self._keep_fresh(), name="keys of the issuer")
             try:

@@ -22,15 +22,18 @@ WINDOW_SECONDS: Final = 60
 Scope = Literal["subject", "tenant", "address", "look"]
 """Whose log: ``look`` is the address again, for what is no mint."""
 
-_FORGET: Final = """
+_FORGET: Final = (
+    f"local window = {WINDOW_SECONDS * 1000}"
+    + """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local oldest = redis.call('LINDEX', KEYS[1], -1)
-while oldest and tonumber(oldest) <= now - 60000 do
+while oldest and tonumber(oldest) <= now - window do
   redis.call('RPOP', KEYS[1])
   oldest = redis.call('LINDEX', KEYS[1], -1)
 end
 """
+)
 
 _TAKE: Final = (
     _FORGET
@@ -41,7 +44,7 @@ _TAKE: Final = (
 if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[1]) then return '' end
 local noted = string.format('%.0f', now)
 redis.call('LPUSH', KEYS[1], noted)
-redis.call('PEXPIRE', KEYS[1], 60000)
+redis.call('PEXPIRE', KEYS[1], window)
 return noted
 """
 )
@@ -58,7 +61,7 @@ _COUNT: Final = (
 -- returns  how many are noted, and in how many milliseconds none of them is any more
 local newest = redis.call('LINDEX', KEYS[1], 0)
 if not newest then return {0, 0} end
-return {redis.call('LLEN', KEYS[1]), tonumber(newest) + 60000 - now}
+return {redis.call('LLEN', KEYS[1]), tonumber(newest) + window - now}
 """
 )
 

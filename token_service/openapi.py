@@ -36,6 +36,7 @@ _MINT_CODES: Final = (
     "quota_exhausted",
     "blocked",
 )
+_LIMITS_CODES: Final = (*_IDENTIFIED, "blocked")
 
 _SECURITY: Final[list[Json]] = [{}, {"bearer": []}]
 _ORIGIN: Final[Json] = {
@@ -93,7 +94,10 @@ def _limits() -> Json:
         "description": "With the credential that it mints with. Looking takes nothing of what is left.",
         "security": _SECURITY,
         "parameters": [_ORIGIN],
-        "responses": {"200": answer("The subject's own.", ref("Limits")), **refusals(_IDENTIFIED)},
+        "responses": {
+            "200": answer("The subject's own; an API key is also told its tenant's.", ref("Limits")),
+            **refusals(_LIMITS_CODES),
+        },
     }
 
 
@@ -177,4 +181,11 @@ def _own_limits() -> Json:
     }
     sessions = {"limit": count, "active": count}
     shown = {"mints_per_minute": fields(mints), "sessions": fields(sessions), "quota": fields(quota)}
-    return fields({"limits": fields(shown)})
+    held: Json = {
+        "type": "array",
+        "items": text(enum=list(shown)),
+        "description": "What the caller's tenant has none left of, so that the caller has none either.",
+    }
+    limits = fields({"limits": fields(shown), "held_by_tenant": held})
+    limits["properties"]["tenant"] = {"description": "The tenant's own; API keys alone see it.", **fields(shown)}
+    return limits

@@ -14,9 +14,11 @@ from aiohttp import hdrs, web
 from service_kit.edge import ADDRESS_PSEUDONYM
 from service_kit.errors import Refusal
 from service_kit.redis_client import RedisUnavailable
+from service_kit.secrets import Secrets
 from token_service.callers import Caller, bearer_jwt, identify
 from token_service.issuer import Issuer
 from token_service.mint_rates import MintRates, Scope
+from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 
 _RETRY_SECONDS: Final = 1
@@ -32,6 +34,7 @@ class Reception:
     """Receives callers."""
 
     settings: TokenServiceSettings
+    secrets: Secrets[TokenServiceSecrets]
     rates: MintRates
     issuer: Issuer | None
 
@@ -41,11 +44,11 @@ class Reception:
         jwt = bearer_jwt(authorization) if self.issuer else None
         return identify(
             authorization=authorization,
-            origin=request.headers.get(hdrs.ORIGIN),
+            origin=_origin(request),
             address=request[ADDRESS_PSEUDONYM],
             allowed_origins=self.settings.allowed_origins,
             enabled=self.settings.callers,
-            keys=self.settings.caller_api_keys,
+            keys=self.secrets.current.caller_api_keys,
             identity=await self.issuer.identify(jwt) if self.issuer and jwt else None,
             oidc_tenants=self.settings.oidc_tenants,
         )
@@ -66,6 +69,14 @@ class Reception:
             await self.rates.take("address", request[ADDRESS_PSEUDONYM], self.settings.mints_per_minute_per_address)
         except RedisUnavailable as error:
             raise unavailable() from error
+
+
+def _origin(request: web.Request) -> str | None:
+    """The page that asks. Raises Refusal where several are named: no browser does that, and only one can be judged."""
+    origins = request.headers.getall(hdrs.ORIGIN, [])
+    if len(origins) > 1:
+        raise Refusal("origin_not_allowed", message="Name one Origin.")
+    return origins[0] if origins else None
 
 
 def _is_at_fault(refusal: Refusal) -> bool:

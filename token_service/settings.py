@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, ValidationInfo, field_validator
 
-from service_kit import strict_json
 from service_kit.profiles import CallerKind, Profiles
 from service_kit.settings import CommaSeparated, ServiceSettings, in_production
 from service_kit.upstreams import has_tls, provider_names
-from token_service.callers import ANONYMOUS_TENANT, CallerKey, HashedKey, MintsPerMinute, QuotaCount, QuotaUsd
+from token_service.callers import ANONYMOUS_TENANT, MintsPerMinute, QuotaCount, QuotaUsd
 from token_service.identity import IdentityRules, check_claim
 from token_service.issuer_keys import KEY_KIND, check_issuer
-from token_service.operators.keys import OperatorKey
 
 _RELAY_URL: Final = re.compile(r"(wss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(?:/[^\s?#]*)?")
 """A WebSocket URL without credentials, query or fragment. Its first group, the origin, goes into the page's CSP."""
@@ -28,27 +23,10 @@ OIDC_TENANT: Final = "oidc"
 _NEEDED_FOR_OIDC: Final = "is required, because CALLERS holds oidc"
 
 
-def _read_json(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    try:
-        value = strict_json.decode(text.encode())
-    except strict_json.InvalidJson as error:
-        raise ValueError("must be a JSON list of keys") from error
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _refuse_twins(keys: Sequence[HashedKey]) -> None:
-    for what, values in (("name", [key.name for key in keys]), ("hash", [key.hash for key in keys])):
-        if max(Counter(values).values(), default=1) > 1:
-            raise ValueError(f"two keys have the same {what}")
-
-
 class TokenServiceSettings(ServiceSettings):
     """The token service's settings. Names are the environment's, in lower case."""
 
     callers: CommaSeparated = ()
-    caller_api_keys: Annotated[tuple[CallerKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
     oidc_issuer: str | None = None
     oidc_audience: CommaSeparated = ()
     oidc_algorithms: CommaSeparated = ("RS256", "ES256")
@@ -58,7 +36,6 @@ class TokenServiceSettings(ServiceSettings):
     oidc_tenants: CommaSeparated = ()
     operator_host: str = "127.0.0.1"
     operator_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    operator_keys: Annotated[tuple[OperatorKey, ...], NoDecode, BeforeValidator(_read_json)] = ()
     mints_per_minute_per_subject: MintsPerMinute = 30
     mints_per_minute_per_tenant: MintsPerMinute = 6_000
     mints_per_minute_per_address: MintsPerMinute = 60
@@ -80,30 +57,6 @@ class TokenServiceSettings(ServiceSettings):
         if not set(get_args(CallerKind)).issuperset(callers):
             raise ValueError("may hold only anonymous, api_key and oidc")
         return callers or ("anonymous",)
-
-    @field_validator("caller_api_keys")
-    @classmethod
-    def _caller_keys_fit(cls, keys: tuple[CallerKey, ...], info: ValidationInfo) -> tuple[CallerKey, ...]:
-        if not keys and "api_key" in info.data.get("callers", ()):
-            raise ValueError("is required, because CALLERS holds api_key")
-        _refuse_twins(keys)
-        profiles: Profiles | None = info.data.get("airlock_profiles")
-        if profiles is not None:
-            unknown = {name for key in keys for name in key.profiles} - profiles.profiles.keys()
-            if unknown:
-                raise ValueError(f"names profiles that do not exist: {', '.join(sorted(unknown))}")
-            uncounted = {
-                name
-                for key in keys
-                for name in key.profiles
-                if key.max_cost_usd is not None and not profiles.price_list.can_count(profiles.profiles[name].lock())
-            }
-            if uncounted:
-                raise ValueError(
-                    "limits a cost that cannot be counted, since the model has no price, in the profiles: "
-                    + ", ".join(sorted(uncounted))
-                )
-        return keys
 
     @field_validator("oidc_issuer")
     @classmethod
@@ -145,23 +98,7 @@ class TokenServiceSettings(ServiceSettings):
             return tenants
         if len(tenants) > 1:
             raise ValueError("names several tenants, and no OIDC_TENANT_CLAIM tells which is whose")
-        keys: tuple[CallerKey, ...] = info.data.get("caller_api_keys", ())
-        if not tenants and any(key.tenant == OIDC_TENANT for key in keys):
-            raise ValueError(
-                f"must name the tenant of OIDC callers, because an API key has the usual one, {OIDC_TENANT}"
-            )
         return tenants
-
-    @field_validator("operator_keys")
-    @classmethod
-    def _operators_have_keys(cls, keys: tuple[OperatorKey, ...], info: ValidationInfo) -> tuple[OperatorKey, ...]:
-        if not keys and info.data.get("operator_port") is not None:
-            raise ValueError("is required, because OPERATOR_PORT is set")
-        _refuse_twins(keys)
-        callers: tuple[CallerKey, ...] = info.data.get("caller_api_keys", ())
-        if {key.hash for key in keys} & {key.hash for key in callers}:
-            raise ValueError("holds a key of CALLER_API_KEYS; operators need keys of their own")
-        return keys
 
     @field_validator("quota_usd_per_day", "tenant_quota_usd_per_day")
     @classmethod
@@ -190,6 +127,16 @@ class TokenServiceSettings(ServiceSettings):
         if serve_page and folder is not None and not (folder / "index.html").is_file():
             raise ValueError(f"there is no index.html in {folder}")
         return serve_page
+
+    def check_list(self) -> list[str]:
+        """See :class:`ServiceSettings`."""
+        operators = "on a listener of their own" if self.operator_port is not None else "off"
+        return [
+            *super().check_list(),
+            f"callers: {', '.join(self.callers)}" + ("; issuer over https" if self.identity_rules else ""),
+            "relay address: wss",
+            f"operators: {operators}",
+        ]
 
     @property
     def identity_rules(self) -> IdentityRules | None:

@@ -1,6 +1,6 @@
 """Who may open a connection, and how OpenAI and Azure tell the others no."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from local_cloud.realtime.events import Json
@@ -57,8 +57,8 @@ def offered_protocols(headers: Mapping[str, str]) -> list[str]:
     return [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",") if name.strip()]
 
 
-def check_key(headers: Mapping[str, str], query: Mapping[str, str], api_key: str | None) -> Rejection | None:
-    """Return why the credential of a request is not accepted, or None; ``api_key`` None accepts any."""
+def check_key(headers: Mapping[str, str], query: Mapping[str, str], accepts: Callable[[str], bool]) -> Rejection | None:
+    """Return why the credential of a request is not accepted, or None."""
     authorization = headers.get("Authorization", "")
     given = authorization.removeprefix("Bearer ") if authorization.startswith("Bearer ") else ""
     for name in offered_protocols(headers):
@@ -66,7 +66,7 @@ def check_key(headers: Mapping[str, str], query: Mapping[str, str], api_key: str
     given = given or headers.get("api-key", "") or query.get("api-key", "")
     if not given:
         return NO_KEY
-    return None if api_key in (None, given) else WRONG_KEY
+    return None if accepts(given) else WRONG_KEY
 
 
 def check_dialect(headers: Mapping[str, str], query: Mapping[str, str]) -> Rejection | None:

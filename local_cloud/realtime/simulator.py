@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -46,6 +46,7 @@ class Simulator:
         faults: what shall go wrong.
         answers: what the next responses, of any session, say or call; then the simulator thinks of its own again.
         connections: the records, oldest first.
+        accepts: whether a key, or an access token, is good.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Simulator:
         self.faults = Faults()
         self.answers: deque[Answer] = deque()
         self.connections: deque[Connection] = deque(maxlen=keep_connections)
+        self.accepts: Callable[[str], bool] = lambda key: self._behaviour.api_key in (None, key)
         self._behaviour = behaviour
         self._host = host
         self._port = port
@@ -122,13 +124,13 @@ class Simulator:
         raise LookupError(f"connection {number} is no longer kept")
 
     async def _models(self, request: web.Request) -> web.Response:
-        rejection = check_key(request.headers, request.query, self._behaviour.api_key)
+        rejection = check_key(request.headers, request.query, self.accepts)
         if rejection:
             return _refused(rejection)
         return web.json_response({"object": "list", "data": [_model(name) for name in MODELS]})
 
     async def _model(self, request: web.Request) -> web.Response:
-        rejection = check_key(request.headers, request.query, self._behaviour.api_key)
+        rejection = check_key(request.headers, request.query, self.accepts)
         if rejection:
             return _refused(rejection)
         name = request.match_info["id"]
@@ -138,7 +140,7 @@ class Simulator:
 
     async def _realtime(self, request: web.Request) -> web.StreamResponse:
         connection = await self._remember(request)
-        rejection = check_key(request.headers, request.query, self._behaviour.api_key)
+        rejection = check_key(request.headers, request.query, self.accepts)
         rejection = rejection or check_dialect(request.headers, request.query)
         fault = self.faults.take_handshake()
         match fault:

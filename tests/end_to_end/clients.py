@@ -200,7 +200,7 @@ async def refused_status(
 
 
 async def refused_events(
-    http: aiohttp.ClientSession, stack: Stack, minted: Minted | str, **how: Any
+    http: aiohttp.ClientSession, stack: Addresses, minted: Minted | str, **how: Any
 ) -> tuple[int | None, Json]:
     """Connect as a browser that must be refused after the upgrade: close code, and the error of the one event."""
     async with await connect(http, stack, minted, **how) as talk:

@@ -15,12 +15,12 @@ from structlog.testing import capture_logs
 
 import relay.app
 import token_service.app
-from relay.settings import RelaySettings
-from service_kit.redis_client import Pseudonyms
+from service_kit.redis_client import Pseudonyms, RedisClient
+from service_kit.tally import Tally
+from tests.configured import configured_relay
 from tests.examples import KEY, PAGE
 from tests.serving import serving
 from tests.token_service.conftest import MakeSettings, make_settings
-from token_service.settings import TokenServiceSettings
 
 __all__ = ["make_settings"]
 
@@ -49,13 +49,13 @@ def serve(make_settings: MakeSettings) -> Serve:
 
 def app_of(service: Service, make_settings: MakeSettings, settings: dict[str, Any]) -> web.Application:
     if service == "token_service":
-        return token_service.app.create_app(make_settings(**settings))
-    shared: TokenServiceSettings = make_settings()
+        return token_service.app.create_app(*make_settings(**settings))
+    _, shared = make_settings()
     return relay.app.create_app(
-        RelaySettings(
-            redis_url=shared.redis_url,
+        *configured_relay(
+            redis_url=shared.current.redis_url,
             token_signing_keys=KEY,
-            pseudonym_key=shared.pseudonym_key,
+            pseudonym_key=shared.current.pseudonym_key,
             allowed_origins=PAGE,
             openai_api_key="sk-none",
             openai_base_url="http://127.0.0.1:1/v1",
@@ -168,17 +168,22 @@ async def test_a_refusal_at_the_edge_leaves_one_line_without_the_address(serve: 
         with capture_logs() as lines:
             async with http.get("/v1/realtime", headers=CIMultiDict(front_door())) as answer:
                 request_id = answer.headers["X-Request-Id"]
-    (line,) = [line for line in lines if line["event"] != "upstream.checked"]
+    (line,) = [line for line in lines if line.get("request_id") == request_id]
     assert (line["event"], line["code"], line["request_id"]) == ("edge.denied", "edge_not_allowed", request_id)
     for plain in ("127.0.0.1", CLIENT, ID):
         assert plain not in str(line)
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_flood_past_the_edge_asks_redis_nothing(serve: Serve, service: Service, redis: Any) -> None:
+async def test_a_flood_past_the_edge_asks_redis_nothing_and_is_counted_by_one_write(
+    serve: Serve, service: Service, redis: RedisClient
+) -> None:
     async with serve(service, trusted_edge=LOOPBACK, azure_front_door_id=ID) as http:
         await asyncio.gather(*(address_at_the_door(http) for _ in range(50)))
-    assert await redis.keys() == []
+    minutes = await Tally(redis, "development").read(2)
+    keys = set(await redis.keys())
+    assert keys == {b"airlock:development:tally:%d" % minute.at for minute in minutes if minute.counts}
+    assert sum(minute.counts.get("refused:edge_not_allowed", 0) for minute in minutes) == 50
 
 
 async def address_at_the_door(http: aiohttp.ClientSession) -> None:

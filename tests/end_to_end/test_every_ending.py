@@ -6,8 +6,10 @@ What is particular to one of them stands in ``test_endings`` and ``test_rare_end
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import sha256
 
 import aiohttp
 import pytest
@@ -35,7 +37,9 @@ from tests.stack import Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-STALL_SECONDS, LEASE_SECONDS, RENEW_SECONDS = 1, 2, 1
+STALL_SECONDS, LEASE_SECONDS, RENEW_SECONDS = 1, 8, 1
+FREE_SECONDS = 4
+"""By when an ended session's slots are free; well before its lease would have run out."""
 RELAY_MODULE = "tests.altered_relay"
 SETTINGS = {
     "ALTERED_BUG": "1",
@@ -43,9 +47,18 @@ SETTINGS = {
     "ALTERED_RENEW_SECONDS": str(RENEW_SECONDS),
     "ALTERED_STALL_SECONDS": str(STALL_SECONDS),
     "REPLAY_ENDS_SESSION": "true",
+    "CALLER_API_KEYS": json.dumps(
+        [
+            {
+                "name": "spender",
+                "sha256": sha256((SPENDER := "sk-spender-0123456789").encode()).hexdigest(),
+                "tenant": "acme",
+                "profiles": ["default"],
+                "quota_tokens_per_day": 1,
+            }
+        ]
+    ),
 }
-NOT_BUILT = {Ending.QUOTA}
-"""Nothing brings it about yet."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class Case:
         told: whether the browser gets event and close frame.
         fault: the simulator's.
         wanted: in the mint's ``airlock`` object.
+        api_key: who mints; None is the page.
     """
 
     ending: Ending
@@ -83,6 +97,7 @@ class Case:
     told: bool = True
     fault: faults.Fault | None = None
     wanted: Json | None = None
+    api_key: str | None = None
 
 
 async def browser_says(live: Live, *events: Json) -> None:
@@ -219,6 +234,13 @@ CASES = {
         by=lambda live: browser_says(live, text_item("Good day"), {"type": "response.create"}),
         fault=faults.MultiplyUsage(by=100_000),
     ),
+    "the subject's quota is used up": Case(
+        ending=Ending.QUOTA,
+        code="quota_exhausted",
+        close_code=4402,
+        by=lambda live: browser_says(live, text_item("Good day"), {"type": "response.create"}),
+        api_key=SPENDER,
+    ),
     "the browser insists on what is refused": Case(
         ending=Ending.POLICY,
         code="policy_violation",
@@ -267,7 +289,7 @@ async def at_rest(stack: Stack) -> tuple[int, int]:
 
 async def test_every_ending_has_a_case() -> None:
     """Draining ends the process too, and stands in ``test_drain``."""
-    assert {case.ending for case in CASES.values()} | NOT_BUILT | {Ending.DRAINING} == set(Ending)
+    assert {case.ending for case in CASES.values()} | {Ending.DRAINING} == set(Ending)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -281,7 +303,7 @@ async def test_an_ending_leaves_one_receipt_and_nothing_else(
 ) -> None:
     if case.fault:
         simulator.faults.add(case.fault)
-    minted = await mint(http, stack, airlock=case.wanted or {})
+    minted = await mint(http, stack, api_key=case.api_key, airlock=case.wanted or {})
     talk, upstream = await upstream_of(http, stack, simulator, minted)
     try:
         if case.by and case.is_live:
@@ -292,7 +314,7 @@ async def test_an_ending_leaves_one_receipt_and_nothing_else(
             close_code, _ = await talk.until_closed()
             errors = [event["error"]["code"] for event in talk.seen if event["type"] == "error"]
             assert (close_code, errors[-1]) == (case.close_code, case.code)
-        receipt = await traces.session_end(minted.token_id)
+        receipt = await traces.session_end(minted.token_id, free_within=FREE_SECONDS)
     finally:
         with contextlib.suppress(AssertionError):  # it is gone already
             talk.abort()

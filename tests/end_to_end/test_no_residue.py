@@ -11,7 +11,7 @@ from aiohttp import web
 
 from local_cloud.realtime import Simulator
 from relay.app import LIVE, create_app
-from relay.settings import RelaySettings
+from tests.configured import configured_relay
 from tests.end_to_end.clients import connect, mint, refused_events, refused_status, talking
 from tests.end_to_end.traces import Traces, until
 from tests.stack import Stack
@@ -89,7 +89,7 @@ async def test_after_300_cycles_no_task_or_descriptor_is_left(
     stack: Stack, simulator: Simulator, http: aiohttp.ClientSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment = {name.lower(): value for name, value in stack.environment.items()}
-    app = create_app(RelaySettings.model_validate(environment))
+    app = create_app(*configured_relay(**environment))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -96,6 +96,14 @@ async def test_a_block_keeps_a_tenant_out_until_it_is_lifted(stack: Stack, http:
         assert await talk.ask()
 
 
+async def test_a_name_cannot_write_on_the_terminal(stack: Stack) -> None:
+    name = "\x1b]0;owned\x07\x1b[2J\r\n\u202eacme"
+    assert (await operators("block", "--tenant", name, "--seconds", "60"))[0] == 0
+    _, output, _ = await operators("blocks")
+    assert "(\ufffd]0;owned\ufffd\ufffd[2J\ufffd\ufffd\ufffdacme) until " in output
+    assert (await operators("unblock", "--tenant", name))[1] == "lifted"
+
+
 async def test_the_counts_of_all_processes_come_together(
     stack: Stack, traces: Traces, http: aiohttp.ClientSession
 ) -> None:
@@ -125,6 +133,9 @@ async def test_the_counts_of_all_processes_come_together(
         (["sessions"], {"key": ""}, "OPERATOR_KEY"),
         (["end"], {}, "Name a subject or a tenant"),
         (["block", "--tenant", "acme", "--seconds", "0"], {}, "invalid_request"),
+        (["end", "--tenant", "acme", "--subject", ""], {}, "subject: name one"),
+        (["end", "--tenant", "acme", "--session", ""], {}, "not both"),
+        (["end", "--session", ""], {}, "not_found"),
         (["sessions"], {"url": f"http://127.0.0.1:{free_port()}"}, "no answer"),
     ],
 )

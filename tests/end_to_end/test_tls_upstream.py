@@ -9,11 +9,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from local_cloud.certificates import ThrowAwayAuthority
 from local_cloud.realtime import Simulator
-from tests.certificates import self_signed
 from tests.end_to_end.clients import appends, mint, refused_events, talking
 from tests.end_to_end.conftest import DEFAULTS
-from tests.end_to_end.traces import Traces
+from tests.end_to_end.traces import Traces, until
 from tests.stack import Stack
 
 ON_BOTH_LIBRARIES = True
@@ -48,14 +48,14 @@ async def over_tls(port: int, serves_with: ssl.SSLContext) -> AsyncIterator[int]
 
 @asynccontextmanager
 async def stack_with(
-    folder: Path, simulator: Simulator, websocket_library: str, *, is_trusted: bool
+    folder: Path, simulator: Simulator, websocket_library: str, *, trusts_by: str | None, name: str = "localhost"
 ) -> AsyncIterator[Stack]:
-    """The product with the simulator behind TLS; the relay is started trusting its certificate, or not."""
-    certificate, serves_with, _ = self_signed(folder)
-    async with over_tls(int(simulator.origin.rpartition(":")[2]), serves_with) as port:
+    """The product with the simulator behind TLS, which it trusts by that setting; ``name`` is what is vouched for."""
+    authority = ThrowAwayAuthority(folder)
+    async with over_tls(int(simulator.origin.rpartition(":")[2]), authority.server_context(name)) as port:
         settings = DEFAULTS | {"WEBSOCKETS": websocket_library}
-        if is_trusted:
-            settings["SSL_CERT_FILE"] = str(certificate)
+        if trusts_by is not None:
+            settings[trusts_by] = str(authority.ca_file)
         stack = Stack(folder, openai_base_url=f"https://localhost:{port}/v1", **settings)
         await asyncio.to_thread(stack.__enter__)
         try:
@@ -64,12 +64,14 @@ async def stack_with(
             await asyncio.to_thread(stack.__exit__)
 
 
+@pytest.mark.parametrize("trusts_by", ["SSL_CERT_FILE", "EXTRA_CA_FILE"])
 async def test_a_session_is_held_over_tls(
-    simulator: Simulator, http: aiohttp.ClientSession, tmp_path: Path, websocket_library: str
+    simulator: Simulator, http: aiohttp.ClientSession, tmp_path: Path, websocket_library: str, trusts_by: str
 ) -> None:
     speech = bytes(range(256)) * 90  # 480 ms
-    async with stack_with(tmp_path, simulator, websocket_library, is_trusted=True) as stack:
+    async with stack_with(tmp_path, simulator, websocket_library, trusts_by=trusts_by) as stack:
         with Traces(stack) as traces:
+            await until(lambda: bool(traces.lines("upstream.checked")))
             async with talking(http, stack) as (talk, minted):
                 await talk.send(*appends(speech), *appends(speech * 2, len(speech) * 2))
                 assert await talk.ask() == 'You said: "Good day"'
@@ -81,11 +83,23 @@ async def test_a_session_is_held_over_tls(
     assert receipt["audio_in_seconds"] == pytest.approx(3 * len(speech) / 48_000, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("trusts_by", "name"),
+    [
+        pytest.param(None, "localhost", id="not vouched for"),
+        pytest.param("EXTRA_CA_FILE", "voice.example", id="another name"),
+    ],
+)
 async def test_a_certificate_that_is_not_trusted_is_refused_and_the_token_goes_back(
-    simulator: Simulator, http: aiohttp.ClientSession, tmp_path: Path, websocket_library: str
+    simulator: Simulator,
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    websocket_library: str,
+    trusts_by: str | None,
+    name: str,
 ) -> None:
     before = len(simulator.connections)
-    async with stack_with(tmp_path, simulator, websocket_library, is_trusted=False) as stack:
+    async with stack_with(tmp_path, simulator, websocket_library, trusts_by=trusts_by, name=name) as stack:
         with Traces(stack) as traces:
             minted = await mint(http, stack)
             code, error = await refused_events(http, stack, minted)

@@ -14,15 +14,19 @@ from tests.stack import Stack
 
 Json = dict[str, Any]
 POLL_SECONDS = 0.02
+AUDITED = ("admin.", "edge.", "limits.", "mint.", "redeem.", "session.")
 
 
 class Traces:
-    """The traces of one stack; a context manager, as it holds a Redis connection."""
+    """The traces of one stack; a context manager, as it holds a Redis connection.
 
-    def __init__(self, stack: Stack) -> None:
+    ``redis`` is a client of what the stack has for Redis, where that is more than one server.
+    """
+
+    def __init__(self, stack: Stack, redis: Redis | None = None) -> None:
         self._stack = stack
         self._read: dict[str, tuple[int, list[Json]]] = {}
-        self.redis = Redis.from_url(stack.redis.url, decode_responses=True, retry=None)
+        self.redis = redis or Redis.from_url(stack.redis.url, decode_responses=True, retry=None)
 
     def __enter__(self) -> "Traces":
         return self
@@ -36,6 +40,10 @@ class Traces:
         return [
             line for line in self._all_lines(process) if wanted <= {key: line.get(key) for key, _ in wanted}.items()
         ]
+
+    def audit(self, process: str) -> list[Json]:
+        """Every line of its audit trail."""
+        return [line for line in self._all_lines(process) if line["event"].startswith(AUDITED)]
 
     def _all_lines(self, process: str) -> list[Json]:
         """What a process logged so far; each line is read once, since a long test looks often."""

@@ -43,6 +43,13 @@ def test_nothing_given_is_enough_to_run_against_the_simulator() -> None:
     assert environment["SERVE_PAGE"] == "true"
 
 
+def test_no_secret_is_made_up_beside_a_key_vault() -> None:
+    environment = compose({"KEY_VAULT_URL": "https://my-vault.vault.azure.net"}, simulator_port=9000)
+    made_up = {"OPENAI_API_KEY", "PSEUDONYM_KEY", "REDIS_URL", "TOKEN_SIGNING_KEYS"}
+    assert made_up.isdisjoint(environment)
+    assert made_up <= compose({}, simulator_port=9000).keys()
+
+
 def test_simulator_never_sees_a_real_address_or_key() -> None:
     environment = compose({"OPENAI_API_KEY": "", "OPENAI_BASE_URL": "https://proxy.example/v1"}, simulator_port=9000)
     assert environment["OPENAI_API_KEY"] == "sk-simulator"

@@ -30,8 +30,15 @@ UPGRADE: Lines = (
 BEARER: Lines = (("Authorization", f"Bearer {TOKEN}"),)
 
 
-def enter(*lines: tuple[str, str], query: Lines = (), upgrade: Lines = UPGRADE, now: float = NOW) -> Ticket:
+def enter(
+    *lines: tuple[str, str],
+    query: Lines = (),
+    upgrade: Lines = UPGRADE,
+    now: float = NOW,
+    version: tuple[int, int] = (1, 1),
+) -> Ticket:
     return admit(
+        version,
         CIMultiDictProxy(CIMultiDict([*upgrade, *lines])),
         MultiDict(query),
         allowed_origins=ALLOWED,
@@ -41,10 +48,14 @@ def enter(*lines: tuple[str, str], query: Lines = (), upgrade: Lines = UPGRADE, 
 
 
 def refused(
-    *lines: tuple[str, str], query: Lines = (), upgrade: Lines = UPGRADE, now: float = NOW
+    *lines: tuple[str, str],
+    query: Lines = (),
+    upgrade: Lines = UPGRADE,
+    now: float = NOW,
+    version: tuple[int, int] = (1, 1),
 ) -> tuple[str, str | None]:
     with pytest.raises(Refusal) as caught:
-        enter(*lines, query=query, upgrade=upgrade, now=now)
+        enter(*lines, query=query, upgrade=upgrade, now=now, version=version)
     assert TOKEN not in repr(caught.value.body("req_1"))
     return caught.value.code, caught.value.param
 
@@ -165,6 +176,26 @@ def test_a_websocket_key_is_sixteen_bytes(key: str | None) -> None:
 )
 def test_protocol_version_and_key_are_said_once(name: str, code: str) -> None:
     assert refused(*BEARER, (name, dict(UPGRADE)[name])) == (code, None)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (0, 9)])
+def test_an_older_http_has_no_upgrade(version: tuple[int, int]) -> None:
+    assert refused(*BEARER, version=version) == ("upgrade_required", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [("Content-Length", "6")],
+        [("Content-Length", "0"), ("Content-Length", "6")],
+        [("Content-Length", "")],
+        [("Transfer-Encoding", "chunked")],
+        [("Transfer-Encoding", "")],
+    ],
+)
+def test_an_upgrade_with_a_body_is_refused(body: Lines) -> None:
+    assert refused(*BEARER, *body) == ("invalid_request", None)
+    assert enter(*BEARER, ("Content-Length", "0"))
 
 
 @pytest.mark.parametrize("other", ["h2c", "", "websocket2", "h2c, websocket"])

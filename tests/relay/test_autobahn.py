@@ -9,6 +9,7 @@ from kosoku import FailureError, run_fuzzingclient
 from kosoku._kosoku import CaseResult
 
 from relay.picows_websockets import PicowsWebSockets
+from service_kit.tls import client_context
 from tests.relay.test_channels import serving
 
 BINARY = ["1.2.*", "9.2.*", "9.4.*", "9.6.*", "9.8.*"]
@@ -23,7 +24,7 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
 
 async def run() -> list[CaseResult]:
-    websockets = PicowsWebSockets("test")
+    websockets = PicowsWebSockets("test", client_context(None))
 
     async def echo(request: web.Request) -> web.StreamResponse:
         response, channel = await websockets.accept(request, subprotocol=None, max_message_bytes=MAX_MESSAGE_BYTES)

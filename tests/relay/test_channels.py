@@ -18,6 +18,7 @@ from relay import aiohttp_channel, picows_channel
 from relay.aiohttp_channel import AiohttpChannel, AiohttpWebSockets, open_client
 from relay.channel import MAX_UNWRITTEN_BYTES, MEASURING, ChannelEnd, How, NotConnected, OpenChannel, WebSockets
 from relay.picows_websockets import PicowsWebSockets
+from service_kit.tls import client_context
 
 BOTH_LOOPS = True
 
@@ -112,9 +113,9 @@ class Line:
 @pytest.fixture(params=["aiohttp", "picows"])
 async def websockets(request: pytest.FixtureRequest) -> AsyncIterator[WebSockets]:
     if request.param == "picows":
-        yield PicowsWebSockets("test")
+        yield PicowsWebSockets("test", client_context(None))
     else:
-        async with open_client("test") as http:
+        async with open_client("test", client_context(None)) as http:
             yield AiohttpWebSockets(http)
 
 

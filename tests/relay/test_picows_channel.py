@@ -18,7 +18,8 @@ from relay import picows_channel
 from relay.channel import ChannelEnd, How, NotConnected, OpenChannel, ignore
 from relay.picows_connection import accept_key
 from relay.picows_websockets import PicowsWebSockets
-from tests.certificates import self_signed
+from service_kit.tls import client_context
+from tests.certificates import vouched_for
 from tests.relay.test_channels import (
     CLOSE,
     HANDSHAKE,
@@ -45,7 +46,7 @@ ROOMY = 4 * 1024 * 1024
 
 @pytest.fixture
 def websockets() -> PicowsWebSockets:
-    return PicowsWebSockets("test")
+    return PicowsWebSockets("test", client_context(None))
 
 
 # --- what goes wrong, and what can still be said then ---
@@ -221,7 +222,7 @@ async def settle(line: Line) -> None:
 async def test_the_room_that_a_large_frame_took_is_given_back(
     websockets: PicowsWebSockets, tmp_path: Path, with_tls: bool
 ) -> None:
-    serves_with, trusts = self_signed(tmp_path)[1:] if with_tls else (None, None)
+    serves_with, trusts = vouched_for(tmp_path)[1:] if with_tls else (None, None)
     async with connected(Line(websockets, max_message_bytes=ROOMY), serves_with=serves_with, trusts=trusts) as line:
         at_first = buffer_bytes(line.channel)
         for size in (ROOMY, 10, ROOMY // 2, ROOMY):
@@ -307,7 +308,7 @@ async def test_a_burst_of_small_frames_takes_no_more_room_than_one_read(websocke
 async def test_the_room_of_a_dialled_channel_is_given_back_too_with_and_without_tls(
     websockets: PicowsWebSockets, tmp_path: Path
 ) -> None:
-    _, serves_with, trusts = self_signed(tmp_path)
+    _, serves_with, trusts = vouched_for(tmp_path)
     websockets._tls = trusts
 
     async def talk(request: web.Request) -> web.StreamResponse:
@@ -466,7 +467,7 @@ async def test_a_head_without_end_is_no_connection(websockets: PicowsWebSockets)
 
 
 async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path: Path) -> None:
-    _, serves_with, trusts = self_signed(tmp_path)
+    _, serves_with, trusts = vouched_for(tmp_path)
     heard: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def echo(request: web.Request) -> web.StreamResponse:
@@ -482,7 +483,7 @@ async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=serves_with).start()
     url = f"wss://localhost:{runner.addresses[0][1]}/"
-    websockets = PicowsWebSockets("test")
+    websockets = PicowsWebSockets("test", client_context(None))
     with pytest.raises(NotConnected):
         await websockets.connect(url, {}, heard.put_nowait, max_message_bytes=LARGEST)
     websockets._tls = trusts
@@ -499,7 +500,7 @@ async def test_a_dialled_server_must_show_a_certificate_that_is_trusted(tmp_path
 
 async def test_messages_of_all_sizes_are_sent_whole_over_tls(websockets: PicowsWebSockets, tmp_path: Path) -> None:
     """Each with its own header, also while all of them wait, as the kernel takes no more."""
-    _, serves_with, trusts = self_signed(tmp_path)
+    _, serves_with, trusts = vouched_for(tmp_path)
     async with connected(Line(websockets), serves_with=serves_with, trusts=trusts) as line:
         for number, size in enumerate(SIZES):
             line.channel.send(bytes([number % 256]) * size)

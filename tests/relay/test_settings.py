@@ -1,13 +1,17 @@
 """What the relay reads from its environment."""
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
+from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
-from service_kit.settings import load_settings
+from service_kit.configuration import load
+from service_kit.profiles import parse_profiles
+from service_kit.secrets import Secrets
 from tests.examples import PROFILES_TOML
 
 COMPLETE = {
@@ -18,29 +22,40 @@ COMPLETE = {
 }
 PRODUCTION = {
     "AIRLOCK_ENV": "production",
-    "REDIS_URL": "rediss://redis.example:6380/0",
     "ALLOWED_ORIGINS": "https://voice.example",
+    "KEY_VAULT_URL": "https://airlock.vault.azure.net",
+    **dict.fromkeys(COMPLETE, ""),
 }
 
 
 @pytest.fixture(autouse=True)
-def _nothing_else_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in RelaySettings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.chdir(tmp_path)
+def _profiles(bare_environment: pytest.MonkeyPatch) -> None:
     Path("profiles.toml").write_text(PROFILES_TOML)
 
 
-def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> RelaySettings:
+def read_all(monkeypatch: pytest.MonkeyPatch, **environment: str) -> tuple[RelaySettings, Secrets[RelaySecrets]]:
     for name, value in (COMPLETE | environment).items():
         monkeypatch.setenv(name, value)
-    return RelaySettings()
+    return load(RelaySettings, RelaySecrets)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> RelaySettings:
+    return read_all(monkeypatch, **environment)[0]
+
+
+def told(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """What is printed when the relay cannot start with this."""
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed), pytest.raises(SystemExit) as caught:
+        read(monkeypatch, **environment)
+    assert caught.value.code == 2
+    return printed.getvalue()
 
 
 def problems(monkeypatch: pytest.MonkeyPatch, **environment: str) -> set[str]:
-    with pytest.raises(ValidationError) as caught:
-        read(monkeypatch, **environment)
-    return {str(item["loc"][0]) for item in caught.value.errors()}
+    return {
+        line.removeprefix("  - ").split(":")[0].lower() for line in told(monkeypatch, **environment).splitlines()[1:]
+    }
 
 
 def test_the_defaults_are_those_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +123,7 @@ def test_what_is_missing_is_named_before_anything_starts(
     for key, value in COMPLETE.items():
         monkeypatch.setenv(key, "" if key == name else value)
     with pytest.raises(SystemExit) as caught:
-        load_settings(RelaySettings)
+        load(RelaySettings, RelaySecrets)
     assert caught.value.code == 2
     assert f"{name}: is required" in capsys.readouterr().err
 
@@ -124,17 +139,18 @@ def test_all_problems_are_told_at_once_and_no_value_with_them(
     }.items():
         monkeypatch.setenv(key, value)
     with pytest.raises(SystemExit):
-        load_settings(RelaySettings)
-    told = capsys.readouterr().err
-    assert all(name in told for name in ("MAX_SESSIONS", "OPENAI_BASE_URL", "PSEUDONYM_KEY"))
-    assert "secret" not in told
-    assert "s3" not in told
+        load(RelaySettings, RelaySecrets)
+    printed = capsys.readouterr().err
+    assert all(name in printed for name in ("MAX_SESSIONS", "OPENAI_BASE_URL", "PSEUDONYM_KEY"))
+    assert "secret" not in printed
+    assert "s3" not in printed
 
 
 def test_no_secret_is_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = read(monkeypatch)
+    settings, secrets = read_all(monkeypatch)
     for name in ("OPENAI_API_KEY", "PSEUDONYM_KEY", "TOKEN_SIGNING_KEYS", "REDIS_URL"):
-        assert COMPLETE[name] not in repr(settings) + str(settings)
+        for text in (repr(settings), repr(secrets), repr(secrets.current), secrets.current.model_dump_json()):
+            assert COMPLETE[name] not in text
 
 
 AZURE = {"AZURE_OPENAI_ENDPOINT": "https://voice.openai.azure.com", "AZURE_OPENAI_API_KEY": "azure-something-secret"}
@@ -153,8 +169,8 @@ OPENAI = {"OPENAI_API_KEY": "sk-something-secret", "OPENAI_BASE_URL": "https://a
 def test_azure_is_tried_before_openai(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], upstreams: list[tuple[str, str]]
 ) -> None:
-    settings = read(monkeypatch, **{"OPENAI_API_KEY": "", **environment})
-    assert [(upstream.name, settings.key_of(upstream)) for upstream in settings.upstreams] == upstreams
+    settings, secrets = read_all(monkeypatch, **{"OPENAI_API_KEY": "", **environment})
+    assert [(upstream.name, secrets.current.key_of(upstream)) for upstream in settings.upstreams] == upstreams
 
 
 @pytest.mark.parametrize(
@@ -174,6 +190,28 @@ def test_an_upstream_needs_both_its_address_and_its_key(
     assert problems(monkeypatch, **{"OPENAI_API_KEY": "", **environment}) == {named}
 
 
+IDENTITY = {"AZURE_OPENAI_ENDPOINT": AZURE["AZURE_OPENAI_ENDPOINT"], "AZURE_OPENAI_AUTH": "managed_identity"}
+
+
+@pytest.mark.parametrize("environment", [IDENTITY, IDENTITY | {"AZURE_OPENAI_API_KEY": "of another program"}])
+def test_azure_by_managed_identity_needs_no_key(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    settings = read(monkeypatch, **{"OPENAI_API_KEY": "", **environment})
+    assert [(upstream.name, upstream.secret) for upstream in settings.upstreams] == [("azure", None)]
+    assert settings.wants_identity
+    assert not read(monkeypatch, AZURE_OPENAI_ENDPOINT="", OPENAI_API_KEY="sk-1").wants_identity
+
+
+def test_the_vault_needs_no_key_of_an_upstream_that_takes_the_identity() -> None:
+    settings = {"airlock_profiles": parse_profiles(PROFILES_TOML), **{k.lower(): v for k, v in IDENTITY.items()}}
+    assert RelaySecrets.needed(settings) == ("redis-url", "token-signing-keys", "pseudonym-key")
+
+
+def test_how_azure_is_reached_is_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(monkeypatch, AZURE_OPENAI_AUTH="token") == {"azure_openai_auth"}
+    for scope in ("https://cognitiveservices.azure.com", "http://x/.default", "https:///.default", "x"):
+        assert problems(monkeypatch, AZURE_OPENAI_AUTH="key", AZURE_OPENAI_SCOPE=scope) == {"azure_openai_scope"}
+
+
 SWEDEN = """
 [[upstreams]]
 name = "sweden"
@@ -187,11 +225,17 @@ def test_an_upstream_of_the_profiles_file_brings_the_name_of_its_key(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("profiles.toml").write_text(PROFILES_TOML + SWEDEN)
-    assert problems(monkeypatch, OPENAI_API_KEY="") == {"airlock_profiles"}
-    with pytest.raises(SystemExit):
-        load_settings(RelaySettings)
-    assert "AIRLOCK_PROFILES: the upstream 'sweden' needs its key in SWEDEN_KEY" in capsys.readouterr().err
-    settings = read(monkeypatch, OPENAI_API_KEY="", SWEDEN_KEY="swedish-secret")
+    printed = told(monkeypatch, OPENAI_API_KEY="")
+    assert printed.splitlines()[1:] == ["  - SWEDEN_KEY: is required, because the upstream 'sweden' uses it"]
+    settings, secrets = read_all(monkeypatch, OPENAI_API_KEY="", SWEDEN_KEY="swedish-secret")
     (sweden,) = settings.upstreams
-    assert settings.key_of(sweden) == "swedish-secret"
-    assert "swedish-secret" not in repr(settings)
+    assert secrets.current.key_of(sweden) == "swedish-secret"
+    assert "swedish-secret" not in repr(secrets.current)
+    vault = {**PRODUCTION, "SWEDEN_KEY": "swedish-secret"}
+    assert "SWEDEN_KEY: must not be set beside KEY_VAULT_URL" in told(monkeypatch, **vault)
+
+
+@pytest.mark.parametrize("key", ["sk-with a blank", "sk-\tab", "sk-ä", "sk-\x7f"])
+def test_a_key_that_fits_no_header_is_refused(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    printed = told(monkeypatch, OPENAI_API_KEY=key)
+    assert printed.splitlines()[1:] == ["  - OPENAI_API_KEY: must be printable ASCII without blanks"]

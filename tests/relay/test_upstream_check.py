@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import structlog
+from aiohttp import web
 from structlog.typing import EventDict
 
+from local_cloud.certificates import ThrowAwayAuthority
 from local_cloud.ports import free_port
 from local_cloud.realtime import Behaviour, Simulator
 from relay import upstream_check
 from relay.upstream_check import check_upstreams
+from relay.upstream_credentials import Headers, KeyCredential, NoCredential
+from service_kit.tls import client_context
 from service_kit.upstreams import UpstreamSettings
 
 MODEL, OTHER = "gpt-realtime-2.1", "gpt-realtime-of-another-house"
@@ -27,9 +32,16 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 async def check(upstream: UpstreamSettings, key: str, *models: str) -> list[EventDict]:
     with structlog.testing.capture_logs() as lines:
-        await check_upstreams([upstream], lambda _: key, models)
+        await check_upstreams([(upstream, key_of(upstream, key))], models, client_context(None))
     assert key not in str(lines)
     return lines
+
+
+def key_of(upstream: UpstreamSettings, key: str) -> KeyCredential:
+    async def reread() -> None:
+        pytest.fail("the check does not insist")
+
+    return KeyCredential(upstream.kind, lambda: key, reread)
 
 
 def openai_at(base_url: str) -> UpstreamSettings:
@@ -100,3 +112,41 @@ async def test_what_it_answers_is_not_followed_and_not_quoted(status: str) -> No
     (line,) = await check(openai_at(f"http://127.0.0.1:{port}/v1"), KEY, MODEL)
     assert (line["event"], line["error"]) == ("upstream.failed", f"HTTP {status[:3]}")
     server.close()
+
+
+async def test_the_extra_authority_is_trusted(tmp_path: Path) -> None:
+    authority = ThrowAwayAuthority(tmp_path)
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server_context()).start()
+    upstream = openai_at(f"https://127.0.0.1:{runner.addresses[0][1]}/v1")
+    said = []
+    for extra_ca_file in (authority.ca_file, None):
+        with structlog.testing.capture_logs() as lines:
+            checked = [(upstream, key_of(upstream, KEY))]
+            await check_upstreams(checked, [MODEL], client_context(extra_ca_file))
+        said += [line["error"] for line in lines if "error" in line]
+    await runner.cleanup()
+    assert said == ["it does not have this model, or does not let us use it", "APIConnectionError"]
+
+
+async def test_an_identity_s_token_is_shown_and_one_that_is_missing_told(simulator: Simulator) -> None:
+    class Identity:
+        """A credential that has a token, or none."""
+
+        def __init__(self, token: str | None) -> None:
+            self._token = token
+
+        async def headers(self) -> Headers:
+            if self._token is None:
+                raise NoCredential
+            return {"Authorization": f"Bearer {self._token}"}
+
+        async def renewed(self, refused: Headers) -> bool:
+            raise AssertionError("the check does not insist")
+
+    upstream = azure(simulator.origin)
+    for token, event in ((KEY, "upstream.checked"), ("other", "upstream.auth_failed"), (None, "upstream.auth_failed")):
+        with structlog.testing.capture_logs() as lines:
+            await check_upstreams([(upstream, Identity(token))], [MODEL], client_context(None))
+        assert [line["event"] for line in lines] == [event]

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from relay.channel import WebSockets
 from relay.upstream import Upstream
+from relay.upstream_credentials import Credential
 from relay.upstreams import Upstreams
 from service_kit.errors import Refusal
 from service_kit.upstreams import UpstreamSettings
@@ -23,7 +24,7 @@ SWEDEN = UpstreamSettings(
 
 
 async def test_a_model_that_no_upstream_has_is_the_operator_s_mistake() -> None:
-    upstreams = Upstreams([Upstream(SWEDEN, "key", create_autospec(WebSockets))])
+    upstreams = Upstreams([Upstream(SWEDEN, create_autospec(Credential), create_autospec(WebSockets))])
     with capture_logs() as logs, pytest.raises(Refusal) as refused:
         async with upstreams.dial(make_lock(), "someone", structlog.get_logger(), on_flood=pytest.fail):
             pass

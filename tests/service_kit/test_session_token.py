@@ -196,3 +196,39 @@ def test_fingerprint_covers_lock_and_limits_and_nothing_else() -> None:
     limits = msgspec.structs.replace(usual.limits, max_total_tokens=1)
     assert usual.config_sha256 == claims(subject="other", origin=None).config_sha256
     assert usual.config_sha256 != claims(limits=limits).config_sha256
+
+
+STEPS = [["old"], ["new", "old"], ["old", "new"], ["new"]]
+"""Of docs/secrets.md: what each replica's ring is, before and after each."""
+
+
+@pytest.mark.parametrize("step", range(len(STEPS) - 1))
+@pytest.mark.parametrize(
+    ("signer_is_late", "verifier_is_late"), [(False, False), (False, True), (True, False), (True, True)]
+)
+def test_the_documented_steps_are_safe_in_whatever_order_replicas_take_them(
+    step: int, signer_is_late: bool, verifier_is_late: bool
+) -> None:
+    mint, relay = (
+        SessionTokenCodec(STEPS[step if is_late else step + 1], "test")
+        for is_late in (signer_is_late, verifier_is_late)
+    )
+    assert relay.decode(mint.encode(TOKEN, NOW), NOW) == TOKEN
+
+
+def test_a_ring_may_change_while_a_codec_lives() -> None:
+    codec = SessionTokenCodec(["old"], "test")
+    of_before = codec.encode(TOKEN, NOW)
+    codec.use_keys(["old", "new"])
+    assert codec.decode(of_before, NOW) == TOKEN
+    assert codec.encode(TOKEN, NOW) != of_before
+    codec.use_keys(["new"])
+    with pytest.raises(InvalidToken):
+        codec.decode(of_before, NOW)
+
+
+def test_to_begin_with_the_new_key_last_would_refuse_tokens() -> None:
+    """Why the documented steps are those."""
+    ahead, behind = SessionTokenCodec(["old", "new"], "test"), SessionTokenCodec(["old"], "test")
+    with pytest.raises(InvalidToken):
+        behind.decode(ahead.encode(TOKEN, NOW), NOW)

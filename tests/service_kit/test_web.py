@@ -45,9 +45,14 @@ async def busy(_request: web.Request) -> web.Response:
     raise Refusal("rate_limited", retry_after=3)
 
 
-def an_app(readiness: Readiness | None = None) -> web.Application:
+def an_app(readiness: Readiness | None = None, *, counted: list[str] | None = None) -> web.Application:
     app = web.Application(
-        middlewares=[note_headers, answer_errors, cors("/v1/", [PAGE], "POST")], client_max_size=MAX_BODY_BYTES
+        middlewares=[
+            note_headers,
+            answer_errors((counted if counted is not None else []).append),
+            cors("/v1/", [PAGE], "POST"),
+        ],
+        client_max_size=MAX_BODY_BYTES,
     )
     app.on_response_prepare.append(add_headers(hsts=True))
     app.router.add_post("/v1/echo", echo)
@@ -114,7 +119,7 @@ async def test_every_answer_has_the_security_headers_and_no_banner(
 
 
 async def test_without_tls_before_it_nothing_promises_tls() -> None:
-    app = web.Application(middlewares=[answer_errors])
+    app = web.Application(middlewares=[answer_errors(lambda _code: None)])
     app.on_response_prepare.append(add_headers(hsts=False))
     async with serving(app) as port, aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/") as response:
         assert "Strict-Transport-Security" not in response.headers
@@ -132,6 +137,27 @@ async def test_methods_of_another_kind_find_nothing(port: int, method: str, stat
     answer = await talk(port, f"{method} /v1/echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(status)
     assert b"aiohttp" not in answer.lower()
+
+
+async def test_each_refusal_that_is_answered_is_counted_once_by_its_code() -> None:
+    counted: list[str] = []
+    expected = []
+    async with serving(an_app(counted=counted)) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        for method, path, code in (
+            ("POST", "/v1/echo", None),
+            ("GET", "/healthz", None),
+            ("GET", "/v1/echo", "method_not_allowed"),
+            ("GET", "/nowhere", "not_found"),
+            ("GET", "/v1/broken", "internal_error"),
+            ("GET", "/v1/busy", "rate_limited"),
+        ):
+            async with http.request(method, path) as response:
+                assert (response.status >= 400) == (code is not None)
+            expected += [code] if code else []
+        preflight = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        async with http.options("/v1/echo", headers=preflight) as response:
+            assert response.status == 403
+    assert counted == [*expected, "origin_not_allowed"]
 
 
 async def test_a_cause_is_not_told(http: aiohttp.ClientSession) -> None:
@@ -178,6 +204,27 @@ async def test_a_body_without_length_is_measured_too(http: aiohttp.ClientSession
 
     async with http.post("/v1/echo", headers={"Content-Type": "application/json"}, data=pieces()) as response:
         assert response.status == 413
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    "transfer", ["chunked", "gzip, chunked", "identity, chunked", "chunked\r\nTransfer-Encoding: x"]
+)
+async def test_a_body_whose_end_is_not_agreed_on_is_not_read(port: int, version: str, transfer: str) -> None:
+    """Nor is what comes after it: it could be the body's rest, or a request that somebody smuggles."""
+    is_clear = (version, transfer) == ("1.1", "chunked")
+    close = "Connection: close\r\n" if is_clear else ""
+    head = (
+        f"POST /v1/echo HTTP/{version}\r\nHost: x\r\n{close}Content-Type: application/json\r\n"
+        f"Transfer-Encoding: {transfer}\r\n\r\n"
+    )
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = await talk(port, head.encode() + b"2\r\n{}\r\n0\r\n\r\n" + (b"" if is_clear else smuggled))
+    assert answer.count(b"HTTP/1.") == 1
+    if is_clear:
+        assert answer.startswith(b"HTTP/1.1 200 ")
+    else:
+        assert code_of(answer) == "invalid_request"
 
 
 async def test_a_gzip_bomb_is_refused_unopened(port: int) -> None:

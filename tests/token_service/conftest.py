@@ -11,12 +11,12 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
+from tests.configured import TokenServiceConfiguration, configured_token_service
 from tests.examples import KEY, PAGE, PROFILES_TOML
 from tests.serving import serving
 from token_service.app import create_app
-from token_service.settings import TokenServiceSettings
 
-MakeSettings = Callable[..., TokenServiceSettings]
+MakeSettings = Callable[..., TokenServiceConfiguration]
 SHOP: dict[str, Any] = {
     "name": "shop",
     "sha256": sha256(b"shop-key").hexdigest(),
@@ -28,11 +28,11 @@ SHOP: dict[str, Any] = {
 
 @pytest.fixture
 def make_settings(bare_environment: pytest.MonkeyPatch, tmp_path: Path, redis_server: str) -> MakeSettings:
-    """Makes good settings, with changes."""
+    """Makes good settings and secrets, with changes."""
     path = tmp_path / "profiles.toml"
     path.write_text(PROFILES_TOML)
 
-    def make(**changes: Any) -> TokenServiceSettings:
+    def make(**changes: Any) -> TokenServiceConfiguration:
         usual = {
             "redis_url": redis_server,
             "token_signing_keys": KEY,
@@ -43,7 +43,7 @@ def make_settings(bare_environment: pytest.MonkeyPatch, tmp_path: Path, redis_se
             "caller_api_keys": (SHOP,),
             "relay_url": "wss://relay.example/v1/realtime",
         }
-        return TokenServiceSettings(**usual | changes)
+        return configured_token_service(**usual | changes)
 
     return make
 
@@ -51,7 +51,7 @@ def make_settings(bare_environment: pytest.MonkeyPatch, tmp_path: Path, redis_se
 @pytest.fixture
 async def port(make_settings: MakeSettings, redis: Redis) -> AsyncIterator[int]:
     """Where the service listens."""
-    async with serving(create_app(make_settings())) as port:
+    async with serving(create_app(*make_settings())) as port:
         yield port
 
 

@@ -62,7 +62,7 @@ def test_no_two_keys_are_the_same() -> None:
 
 async def test_the_key_works_with_the_entry(make_settings: MakeSettings, redis: Redis) -> None:
     key, entry = printed(*NEW)
-    app = create_app(make_settings(callers="api_key", caller_api_keys=f"[{entry}]"))
+    app = create_app(*make_settings(callers="api_key", caller_api_keys=f"[{entry}]"))
     async with serving(app) as port, aiohttp.ClientSession() as http:
         for credential, status in ((key, 200), (key + "x", 401), (json.loads(entry)["sha256"], 401)):
             headers = {"Authorization": f"Bearer {credential}"}

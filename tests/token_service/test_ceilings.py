@@ -18,14 +18,15 @@ def holder_of(**ceilings: Any) -> Caller:
 
 
 def test_the_defaults(make_settings: MakeSettings) -> None:
-    ceilings = ceilings_of(holder_of(), make_settings())
-    assert (ceilings.mints_per_minute, ceilings.mints_per_minute_of_tenant, ceilings.sessions) == (30, 6_000, 3)
+    ceilings = ceilings_of(holder_of(), make_settings()[0])
+    assert (ceilings.mints_per_minute, ceilings.mints_per_minute_of_tenant) == (30, 6_000)
+    assert (ceilings.sessions, ceilings.sessions_of_tenant) == (3, 1_000)
     assert not ceilings.subject_quota.is_set
     assert not ceilings.tenant_quota.is_set
 
 
 def test_an_anonymous_caller_has_the_address_limits_in_place_of_the_subject_s(make_settings: MakeSettings) -> None:
-    settings = make_settings(
+    settings, _ = make_settings(
         mints_per_minute_per_address=7,
         max_sessions_per_address=8,
         mints_per_minute_per_subject=1,
@@ -42,17 +43,19 @@ def test_a_key_s_ceiling_may_be_lower_or_higher(make_settings: MakeSettings, fac
         "mints_per_minute_per_subject": 30,
         "mints_per_minute_per_tenant": 6_000,
         "max_sessions_per_subject": 4,
+        "max_sessions_per_tenant": 40,
         "quota_seconds_per_day": 3_600,
         "quota_tokens_per_day": 50_000,
         "tenant_quota_seconds_per_day": 36_000,
         "tenant_quota_tokens_per_day": 500_000,
     }
     own = {name: int(value * factor) for name, value in standard.items()}
-    settings = make_settings(**standard, quota_usd_per_day=None, tenant_quota_usd_per_day=None)
+    settings, _ = make_settings(**standard, quota_usd_per_day=None, tenant_quota_usd_per_day=None)
     ceilings = ceilings_of(holder_of(**own, quota_usd_per_day=0.000001, tenant_quota_usd_per_day=12.5), settings)
     assert ceilings.mints_per_minute == own["mints_per_minute_per_subject"]
     assert ceilings.mints_per_minute_of_tenant == own["mints_per_minute_per_tenant"]
     assert ceilings.sessions == own["max_sessions_per_subject"]
+    assert ceilings.sessions_of_tenant == own["max_sessions_per_tenant"]
     assert ceilings.subject_quota == Quota(
         seconds=own["quota_seconds_per_day"], tokens=own["quota_tokens_per_day"], micro_usd=1
     )

@@ -12,6 +12,7 @@ from typing import Any, cast
 import aiohttp
 import openai
 import pytest
+from multidict import CIMultiDict
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -98,7 +99,7 @@ async def test_no_token_is_made_for_a_model_that_no_upstream_has(
         """
     )
     async with (
-        serving(create_app(make_settings(airlock_profiles=str(path)))) as port,
+        serving(create_app(*make_settings(airlock_profiles=str(path)))) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
         body = {"session": {"model": "gpt-realtime-2"}}
@@ -158,6 +159,17 @@ async def test_a_refusal_stores_no_token(http: aiohttp.ClientSession, redis: Red
     assert await refusal(http, {}, {}) == (403, "origin_not_allowed", None)
     assert await refusal(http, {}, FROM_PAGE | {"Authorization": "Bearer wrong"}) == (401, "invalid_token", None)
     assert await records(redis) == []
+
+
+@pytest.mark.parametrize("origins", [(PAGE, "https://evil.example"), ("https://evil.example", PAGE), (PAGE, PAGE)])
+@pytest.mark.parametrize("authorization", [(), (("Authorization", "Bearer shop-key"),)], ids=["anonymous", "API key"])
+async def test_a_request_that_names_two_origins_mints_nothing(
+    http: aiohttp.ClientSession, redis: Redis, origins: tuple[str, str], authorization: tuple[tuple[str, str], ...]
+) -> None:
+    headers = CIMultiDict([*authorization, *(("Origin", origin) for origin in origins)])
+    async with http.post("/v1/realtime/client_secrets", json={}, headers=headers) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (403, "origin_not_allowed")
+    assert not await redis.keys("airlock:*:token:*")
 
 
 async def test_a_session_token_does_not_mint(http: aiohttp.ClientSession, redis: Redis) -> None:
@@ -256,7 +268,7 @@ async def test_every_refused_body_leaves_one_line(http: aiohttp.ClientSession) -
 
 async def test_a_trusted_edge_tells_the_address(make_settings: MakeSettings) -> None:
     async def subjects(trusted_edge: str) -> list[str]:
-        app = create_app(make_settings(trusted_edge=trusted_edge))
+        app = create_app(*make_settings(trusted_edge=trusted_edge))
         async with serving(app) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
             with capture_logs() as lines:
                 for address in ("203.0.113.1", "203.0.113.2"):
@@ -277,7 +289,7 @@ async def silent_redis() -> AsyncIterator[str]:
 @pytest.mark.parametrize("redis_is", ["away", "silent"])
 async def test_without_redis_there_is_no_token(make_settings: MakeSettings, silent_redis: str, redis_is: str) -> None:
     redis_url = silent_redis if redis_is == "silent" else "redis://127.0.0.1:1"
-    app = create_app(make_settings(redis_url=redis_url))
+    app = create_app(*make_settings(redis_url=redis_url))
     async with serving(app) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         started = time.monotonic()
         async with http.post(PATH, headers=FROM_PAGE) as response:
@@ -357,8 +369,10 @@ async def test_openai_s_sync_client_mints_and_maps_refusals(port: int) -> None:
 
 async def test_openai_s_client_mints_for_transcription(port: int, make_settings: MakeSettings) -> None:
     app = create_app(
-        make_settings(
-            caller_api_keys=({**make_settings().caller_api_keys[0].model_dump(), "profiles": ("dictation",)},)
+        *make_settings(
+            caller_api_keys=(
+                {**make_settings()[1].current.caller_api_keys[0].model_dump(), "profiles": ("dictation",)},
+            )
         )
     )
     async with (

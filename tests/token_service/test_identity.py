@@ -282,6 +282,13 @@ def test_a_time_is_a_number(literal: str) -> None:
     assert refused(assemble(HEADER, claims, rsa_key("one").sign)) in ("json", "times")
 
 
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", [True, False, str(NOW + 60), "", [NOW], {"now": NOW}])
+def test_whatever_else_stands_for_a_time_is_refused(claim: str, value: object) -> None:
+    changes: dict[str, Any] = {claim: value}
+    assert refused(token(**changes)) == "times"
+
+
 @pytest.mark.parametrize("subject", [None, "", 1, [], ["alice"], {"a": 1}, True, "a" * 257])
 def test_a_subject_is_a_text(subject: object) -> None:
     assert refused(token(sub=subject)) == "subject"

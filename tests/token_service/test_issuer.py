@@ -9,18 +9,16 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
+from local_cloud.certificates import ThrowAwayAuthority
 from service_kit.errors import Refusal
 from service_kit.log import ALLOWED_KEYS
+from service_kit.tls import client_context
 from tests.issuer import AUDIENCE, LocalIssuer, ec_key, rsa_key
 from token_service.identity import IdentityRules
 from token_service.issuer import MAX_DOCUMENT_BYTES, Issuer, Pace
@@ -45,14 +43,16 @@ async def local() -> AsyncIterator[LocalIssuer]:
         yield local
 
 
-def knowing(local: LocalIssuer, clock: Clock | None = None, pace: Pace = QUIET) -> Issuer:
+def knowing(
+    local: LocalIssuer, clock: Clock | None = None, pace: Pace = QUIET, tls: ssl.SSLContext | None = None
+) -> Issuer:
     rules = IdentityRules(
         issuer=local.url,
         audiences=frozenset({AUDIENCE}),
         algorithms=frozenset({"RS256", "ES256"}),
         tenant="oidc",
     )
-    return Issuer(rules, pace=pace, clock=clock or Clock())
+    return Issuer(rules, tls or client_context(None), pace=pace, clock=clock or Clock())
 
 
 async def refusal(issuer: Issuer, token: str) -> tuple[str, float | None]:
@@ -332,37 +332,11 @@ async def test_environment_proxies_are_not_used(local: LocalIssuer, monkeypatch:
         assert proxy.requests == []
 
 
-def self_signed(folder: Path) -> ssl.SSLContext:
-    """A server's TLS with a certificate for 127.0.0.1 that nobody vouches for."""
-    key = rsa_key("tls").private
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
-
-
 async def test_an_issuer_that_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
     local = LocalIssuer()
     local.url = f"https://localhost:{local.port}"
     local.metadata = {"issuer": local.url, "jwks_uri": f"{local.url}/keys"}
-    await local.start(self_signed(tmp_path))
+    await local.start(ThrowAwayAuthority(tmp_path).server_context())
     issuer = knowing(local)
     with capture_logs() as lines:
         async with issuer.running():
@@ -370,6 +344,18 @@ async def test_an_issuer_that_nobody_vouches_for_is_not_believed(tmp_path: Path)
     await local.stop()
     assert local.requests == []
     assert {line["error"] for line in lines} == {"ClientConnectorCertificateError"}
+
+
+async def test_an_issuer_that_the_extra_authority_vouches_for_is_believed(tmp_path: Path) -> None:
+    authority = ThrowAwayAuthority(tmp_path)
+    local = LocalIssuer()
+    local.url = f"https://localhost:{local.port}"
+    local.metadata = {"issuer": local.url, "jwks_uri": f"{local.url}/keys"}
+    await local.start(authority.server_context())
+    issuer = knowing(local, tls=client_context(authority.ca_file))
+    async with issuer.running():
+        assert (await issuer.identify(local.token())).subject == "alice"
+    await local.stop()
 
 
 async def test_the_fetch_ends_with_the_service(local: LocalIssuer) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples import KEY, NOW, PROFILES_TOML
+from tests.examples import NOW, PROFILES_TOML
 from tests.issuer import Json, assemble, rsa_key
 from token_service.identity import Identity, InvalidIdentity, verify
 from token_service.issuer_keys import discovery_url, read_keys
@@ -95,9 +95,7 @@ def test_the_settings_in_the_docs_fit_the_issuer_s_tokens(
     Path("profiles.toml").write_text(PROFILES_TOML)
     others = {
         "AIRLOCK_ENV": "production",
-        "REDIS_URL": "rediss://redis.example.com",
-        "TOKEN_SIGNING_KEYS": KEY,
-        "PSEUDONYM_KEY": KEY,
+        "KEY_VAULT_URL": "https://airlock.vault.azure.net",
         "ALLOWED_ORIGINS": "https://voice.example.com",
         "RELAY_URL": "wss://voice.example.com/v1/realtime",
     }

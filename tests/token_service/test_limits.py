@@ -15,7 +15,7 @@ from service_kit.live_slots import LiveSlots, slots_key
 from service_kit.log import ALLOWED_KEYS
 from service_kit.quotas import NOTHING, Quotas, Usage
 from service_kit.redis_client import Pseudonyms, RedisClient
-from service_kit.revocation import Kind, Target
+from service_kit.revocation import Kind, Revocations, Target
 from tests.examples import KEY, PAGE
 from tests.serving import serving
 from tests.token_service.conftest import SHOP, MakeSettings
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("redis")
 @asynccontextmanager
 async def service(make_settings: MakeSettings, **settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
-        serving(create_app(make_settings(**settings))) as port,
+        serving(create_app(*make_settings(**settings))) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):
         yield http
@@ -59,11 +59,17 @@ async def mint(
         return answer.status, (await answer.json()).get("error", {}).get("code")
 
 
-async def look(http: aiohttp.ClientSession, headers: Mapping[str, str], at: str | None = None) -> dict[str, Any]:
+async def look_at_all(http: aiohttp.ClientSession, headers: Mapping[str, str], at: str | None = None) -> dict[str, Any]:
     async with http.get(LIMITS, headers={**headers, "X-Forwarded-For": at} if at else headers) as answer:
         assert answer.status == 200
-        limits: dict[str, Any] = (await answer.json())["limits"]
-        return limits
+        body: dict[str, Any] = await answer.json()
+        return body
+
+
+async def look(http: aiohttp.ClientSession, headers: Mapping[str, str], at: str | None = None) -> dict[str, Any]:
+    """The caller's own part."""
+    limits: dict[str, Any] = (await look_at_all(http, headers, at))["limits"]
+    return limits
 
 
 GRANTED, HELD, USED_UP = (200, None), (429, "rate_limited"), (402, "quota_exhausted")
@@ -280,6 +286,90 @@ async def test_an_anonymous_caller_sees_its_address_s_limits(make_settings: Make
     assert (there["mints_per_minute"]["limit"], there["mints_per_minute"]["remaining"]) == (60, 59)
     assert elsewhere["mints_per_minute"]["remaining"] == 60
     assert there["sessions"] == {"limit": 10, "active": 0}
+
+
+async def test_a_key_sees_its_tenant_s_limits_too(make_settings: MakeSettings, redis: RedisClient) -> None:
+    ceilings = shop(mints_per_minute_per_tenant=3, max_sessions_per_tenant=2, tenant_quota_usd_per_day=10)
+    tenant, other = (Target(Kind.TENANT, PSEUDONYMS.of(name, "")) for name in ("acme", "globex"))
+    async with service(make_settings, **ceilings) as http:
+        await mint(http, FROM_SHOP, subject="alice")
+        await use(redis, Kind.TENANT, tenant.id, Usage(12_345, 678, 900_001))
+        await use(redis, Kind.TENANT, other.id, Usage(10**9, 10**9, 10**9))
+        now_ms = (await redis.time())[0] * 1000
+        await redis.zadd(slots_key("development", tenant), {"sess_1": now_ms + 30_000, "sess_dead": now_ms - 1})
+        seen = await look_at_all(http, FROM_SHOP)
+    assert seen.keys() == {"limits", "held_by_tenant", "tenant"}
+    assert 55 < seen["tenant"]["mints_per_minute"].pop("resets_in_seconds") <= 60
+    assert seen["tenant"] == {
+        "mints_per_minute": {"limit": 3, "remaining": 2},
+        "sessions": {"limit": 2, "active": 1},
+        "quota": {
+            "seconds": {"limit": None, "used": 12.345},
+            "tokens": {"limit": None, "used": 678},
+            "usd": {"limit": 10, "used": 0.900001},
+        },
+    }
+    assert seen["held_by_tenant"] == []
+
+
+@pytest.mark.parametrize("what", ["mints_per_minute", "sessions", "quota"])
+async def test_anybody_is_told_which_of_its_tenant_s_limits_hold_it_and_strangers_no_more(
+    make_settings: MakeSettings, redis: RedisClient, what: str
+) -> None:
+    settings = {
+        "mints_per_minute": {"mints_per_minute_per_tenant": 2},
+        "sessions": {"max_sessions_per_tenant": 2},
+        "quota": {"tenant_quota_tokens_per_day": 2},
+    }
+    tenants = {"anonymous": FROM_PAGE, "acme": FROM_SHOP}
+    async with service(make_settings, **settings[what]) as http:
+
+        async def use_one(tenant: str) -> None:
+            holder = Target(Kind.TENANT, PSEUDONYMS.of(tenant, ""))
+            if what == "mints_per_minute":
+                assert await mint(http, tenants[tenant]) == GRANTED
+            elif what == "sessions":
+                in_force = (await redis.time())[0] * 1000 + 30_000
+                key = slots_key("development", holder)
+                await redis.zadd(key, {f"sess_{await redis.zcard(key)}": in_force})
+            else:
+                await use(redis, Kind.TENANT, holder.id, Usage(0, 1, 0))
+
+        for tenant, headers in tenants.items():
+            for held in ([], [], [what]):
+                seen = await look_at_all(http, headers)
+                assert seen["held_by_tenant"] == held
+                assert ("tenant" in seen) == (tenant == "acme")
+                if not held:
+                    await use_one(tenant)
+            if what == "mints_per_minute":
+                assert await mint(http, headers) == HELD
+            elif what == "quota":
+                assert await mint(http, headers) == USED_UP
+
+
+@pytest.mark.parametrize("kind", [Kind.SUBJECT, Kind.TENANT])
+async def test_who_is_blocked_is_told_so_and_sees_nothing(
+    make_settings: MakeSettings, redis: RedisClient, kind: Kind
+) -> None:
+    revocations = Revocations(redis, "development")
+    blocked: Answer = (403, "blocked")
+    async with service(make_settings) as http:
+        for tenant, subject, headers in (
+            ("acme", "shop", FROM_SHOP),
+            ("anonymous", PSEUDONYMS.of_address("127.0.0.1"), FROM_PAGE),
+        ):
+            target = Target(kind, PSEUDONYMS.of(tenant, "" if kind is Kind.TENANT else subject))
+            await look(http, headers)
+            await revocations.block(target, 60)
+            with capture_logs() as lines:
+                async with http.get(LIMITS, headers=headers) as answer:
+                    body = await answer.json()
+            assert (answer.status, body["error"]["code"]) == blocked == await mint(http, headers)
+            assert body.keys() == {"error"}
+            assert [(line["event"], line["code"]) for line in lines] == [("limits.denied", "blocked")]
+            await revocations.unblock(target)
+            await look(http, headers)
 
 
 async def test_looking_is_no_mint_and_anonymous_looks_are_bounded(make_settings: MakeSettings) -> None:

@@ -28,6 +28,7 @@ CEILINGS = Ceilings(
     mints_per_minute=30,
     mints_per_minute_of_tenant=6_000,
     sessions=3,
+    sessions_of_tenant=1_000,
     subject_quota=Quota(),
     tenant_quota=Quota(),
 )

@@ -45,7 +45,7 @@ async def make_http(issuer: LocalIssuer, make_settings: MakeSettings, redis: Red
 
         async def make(**changes: Any) -> aiohttp.ClientSession:
             usual = {"callers": "anonymous,api_key,oidc", "oidc_issuer": issuer.url, "oidc_audience": AUDIENCE}
-            port = await stack.enter_async_context(serving(create_app(make_settings(**usual | changes))))
+            port = await stack.enter_async_context(serving(create_app(*make_settings(**usual | changes))))
             return await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
 
         yield make
@@ -91,6 +91,20 @@ async def test_a_token_of_the_issuer_mints_for_its_subject(
         claims = await claims_in(redis, await mint(http, token, Origin=PAGE))
         assert (claims.subject, claims.tenant, claims.anonymous) == ("alice", "oidc", False)
         assert (claims.profile, claims.origin) == ("default", PAGE)
+
+
+async def test_it_sees_its_own_limits_and_of_its_tenant_s_only_whether_they_hold_it(
+    make_http: MakeHttp, issuer: LocalIssuer, redis: Redis
+) -> None:
+    http = await make_http(mints_per_minute_per_tenant=1)
+    for held in ([], ["mints_per_minute"]):
+        async with http.get("/v1/limits", headers=bearer(issuer.token())) as response:
+            assert response.status == 200
+            seen = await response.json()
+        assert seen.keys() == {"limits", "held_by_tenant"}
+        assert seen["held_by_tenant"] == held
+        if not held:
+            await mint(http, issuer.token(), Origin=PAGE)
 
 
 async def test_a_token_minted_outside_a_page_is_bound_to_none(

@@ -58,10 +58,10 @@ def served(app: web.Application) -> set[tuple[str, str]]:
 
 
 async def test_every_route_but_the_page_is_in_the_document(make_settings: MakeSettings) -> None:
-    app = create_app(make_settings())
+    app = create_app(*make_settings())
     assert served(app) == {(method, path) for method, path, _ in operations(public_document())}
     page = {"/", "/favicon.svg", "/main.js", "/styles.css", "/summary.js"}
-    operators = served(create_operator_app(app[OPERATORS], OPERATOR_KEYS, hsts=False))
+    operators = served(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False))
     documented = {(method, path) for method, path, _ in operations(operator_document())}
     assert operators - {("GET", path) for path in page} == documented
 
@@ -69,10 +69,10 @@ async def test_every_route_but_the_page_is_in_the_document(make_settings: MakeSe
 async def test_both_are_served_as_they_are_under_the_usual_headers_and_hold_no_secret(
     make_settings: MakeSettings, redis: RedisClient
 ) -> None:
-    app = create_app(make_settings())
+    app = create_app(*make_settings())
     async with (
         serving(app) as public,
-        serving(create_operator_app(app[OPERATORS], OPERATOR_KEYS, hsts=False)) as private,
+        serving(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False)) as private,
         aiohttp.ClientSession() as http,
     ):
         for port, document in ((public, public_document()), (private, operator_document())):
@@ -99,12 +99,17 @@ async def test_an_answer_has_exactly_the_documented_fields(http: aiohttp.ClientS
         assert answer.keys() == minted.keys()
         assert answer["airlock"].keys() == minted["airlock"]["properties"].keys()
         assert schemas["Session"]["properties"].keys() <= answer["session"].keys()
-    limits = schemas["Limits"]["properties"]["limits"]["properties"]
-    async with http.get(LIMITS, headers=FROM_PAGE) as response:
-        said = (await response.json())["limits"]
-        assert said.keys() == limits.keys()
-        for name, shown in said.items():
-            assert shown.keys() == limits[name]["properties"].keys()
+    documented = schemas["Limits"]["properties"]
+    assert set(schemas["Limits"]["required"]) == documented.keys() - {"tenant"}
+    for headers, unsaid in ((FROM_SHOP, set[str]()), (FROM_PAGE, {"tenant"})):
+        async with http.get(LIMITS, headers=headers) as response:
+            said = await response.json()
+        assert said.keys() == documented.keys() - unsaid
+        for holder in said.keys() & {"limits", "tenant"}:
+            limits = documented[holder]["properties"]
+            assert said[holder].keys() == limits.keys()
+            for name, shown in said[holder].items():
+                assert shown.keys() == limits[name]["properties"].keys()
     async with http.post(MINT, json={}) as response:
         assert (await response.json())["error"].keys() == error.keys() - {"retry", "retry_after"}
 
@@ -144,6 +149,7 @@ CASES = [
     Case(MINT, 415, "unsupported_media_type", {"data": b"{}", "headers": FROM_PAGE | {"Content-Type": "text/plain"}}),
     Case(MINT, 429, "rate_limited", from_shop("busy"), {"mints_per_minute_per_subject": 1}, times=2),
     Case(LIMITS, 401, "invalid_token", {"headers": {"Authorization": "Bearer another"}}),
+    Case(LIMITS, 403, "blocked", {"headers": FROM_SHOP}, {"caller_api_keys": (SHOP | {"name": "blocked"},)}),
     Case(LIMITS, 403, "edge_not_allowed", {"headers": FROM_SHOP}, EDGE),
     Case(LIMITS, 403, "origin_not_allowed", {"headers": {"Origin": "https://evil.example"}}),
     Case(LIMITS, 429, "rate_limited", {"headers": FROM_PAGE}, ONE_BY_ADDRESS, times=2),
@@ -169,7 +175,7 @@ async def test_every_code_that_is_named_is_said(make_settings: MakeSettings, red
     await Revocations(redis, "development").block(blocked, 60, "subject")
     used = Usage(milliseconds=1_000)
     await Quotas(redis, "development").add(spent, "sess_1", used, NOTHING, is_over=True)
-    async with serving(create_app(make_settings(**(case.settings or {})))) as port, aiohttp.ClientSession() as http:
+    async with serving(create_app(*make_settings(**(case.settings or {})))) as port, aiohttp.ClientSession() as http:
         for _ in range(case.times):
             async with http.request(case.method, f"http://127.0.0.1:{port}{case.path}", **case.request) as response:
                 answer = await response.json()
@@ -179,10 +185,10 @@ async def test_every_code_that_is_named_is_said(make_settings: MakeSettings, red
 async def test_any_route_refuses_odd_and_oversized_headers_as_it_says(
     make_settings: MakeSettings, redis: RedisClient
 ) -> None:
-    app = create_app(make_settings())
+    app = create_app(*make_settings())
     async with (
         serving(app) as public,
-        serving(create_operator_app(app[OPERATORS], OPERATOR_KEYS, hsts=False)) as private,
+        serving(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False)) as private,
         aiohttp.ClientSession() as http,
     ):
         for port, document in ((public, public_document()), (private, operator_document())):
@@ -199,9 +205,9 @@ async def test_an_id_that_is_no_path_segment_is_not_found(
     make_settings: MakeSettings, redis: RedisClient, path: str
 ) -> None:
     """Why the two routes with an id name ``not_found``."""
-    app = create_app(make_settings())
+    app = create_app(*make_settings())
     async with (
-        serving(create_operator_app(app[OPERATORS], OPERATOR_KEYS, hsts=False)) as port,
+        serving(create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, hsts=False)) as port,
         aiohttp.ClientSession() as http,
         http.delete(f"http://127.0.0.1:{port}/v1/operator/{path}", headers=OPERATOR) as response,
     ):

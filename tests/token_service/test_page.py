@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def page_port(folder: Path, make_settings: MakeSettings) -> AsyncIterator[int]:
-    async with serving(create_app(make_settings(serve_page=True, page_folder=folder))) as port:
+    async with serving(create_app(*make_settings(serve_page=True, page_folder=folder))) as port:
         yield port
 
 
@@ -161,7 +161,7 @@ async def test_the_page_takes_no_posts(page: aiohttp.ClientSession) -> None:
 
 
 async def test_the_page_is_served_only_if_asked_for(make_settings: MakeSettings, folder: Path) -> None:
-    app = create_app(make_settings(page_folder=folder))
+    app = create_app(*make_settings(page_folder=folder))
     async with serving(app) as port, aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, http.get("/") as answer:
         assert answer.status == 404
 

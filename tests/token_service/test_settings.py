@@ -6,23 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.settings import load_settings
+from service_kit.configuration import load as load_both
+from service_kit.secrets import Secrets
 from tests.examples import KEY, PROFILES_TOML
 from token_service.identity import IdentityRules
+from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 
 CANARY = "canary-secret"
 HASH = sha256(b"shop-key").hexdigest()
 SHOP = {"name": "shop", "sha256": HASH, "tenant": "acme", "profiles": ["default"]}
-GOOD = {
+SECRETS = {
     "REDIS_URL": "rediss://redis.example.com:6380/0",
     "TOKEN_SIGNING_KEYS": KEY,
     "PSEUDONYM_KEY": KEY,
+    "CALLER_API_KEYS": json.dumps([SHOP | {"max_session_seconds": 1_800, "max_cost_usd": 5}]),
+}
+GOOD = SECRETS | {
     "ALLOWED_ORIGINS": "https://voice.example.com",
     "CALLERS": "anonymous,api_key",
-    "CALLER_API_KEYS": json.dumps([SHOP | {"max_session_seconds": 1_800, "max_cost_usd": 5}]),
     "RELAY_URL": "wss://voice.example.com/v1/realtime",
 }
+VAULT = {"KEY_VAULT_URL": "https://airlock.vault.azure.net"} | dict.fromkeys(SECRETS, "")
+"""With these, production starts."""
 
 
 @pytest.fixture
@@ -34,10 +40,16 @@ def environment(bare_environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return bare_environment
 
 
-def load(environment: pytest.MonkeyPatch, **variables: str) -> TokenServiceSettings:
+def load_all(
+    environment: pytest.MonkeyPatch, **variables: str
+) -> tuple[TokenServiceSettings, Secrets[TokenServiceSecrets]]:
     for name, value in variables.items():
         environment.setenv(name, value)
-    return load_settings(TokenServiceSettings)
+    return load_both(TokenServiceSettings, TokenServiceSecrets)
+
+
+def load(environment: pytest.MonkeyPatch, **variables: str) -> TokenServiceSettings:
+    return load_all(environment, **variables)[0]
 
 
 def refuse(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **variables: str) -> str:
@@ -51,16 +63,25 @@ def refuse(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 
 def test_production_starts_with_good_values(environment: pytest.MonkeyPatch) -> None:
-    settings = load(environment, AIRLOCK_ENV="production")
+    settings = load(environment, AIRLOCK_ENV="production", **VAULT)
     assert settings.profiles.keys() == {"default", "trusted", "staff", "acme", "dictation"}
     assert settings.callers == ("anonymous", "api_key")
-    assert settings.caller_api_keys[0].max_session_seconds == 1_800
     assert settings.serve_page is False
 
 
-def test_settings_print_no_hash(environment: pytest.MonkeyPatch) -> None:
-    settings = load(environment)
-    assert HASH not in repr(settings) + str(settings) + settings.model_dump_json()
+def test_production_prints_its_check_list(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    load(environment, AIRLOCK_ENV="production", **VAULT, OPERATOR_PORT="8090")
+    printed = capsys.readouterr().err
+    for item in ("callers: anonymous, api_key\n", "relay address: wss\n", "operators: on a listener of their own\n"):
+        assert f"  - {item}" in printed
+    assert "example.com" not in printed
+
+
+def test_keys_print_no_hash(environment: pytest.MonkeyPatch) -> None:
+    settings, secrets = load_all(environment)
+    assert secrets.current.caller_api_keys[0].max_session_seconds == 1_800
+    for text in (repr(settings), repr(secrets), repr(secrets.current), secrets.current.model_dump_json()):
+        assert HASH not in text
 
 
 def test_development_needs_little(environment: pytest.MonkeyPatch) -> None:
@@ -145,7 +166,7 @@ def test_oidc_callers_need_an_issuer_and_an_audience(
 
 def test_the_rules_for_the_issuer_s_tokens(environment: pytest.MonkeyPatch) -> None:
     assert load(environment).identity_rules is None
-    assert load(environment, AIRLOCK_ENV="production", **OIDC).identity_rules == IdentityRules(
+    assert load(environment, AIRLOCK_ENV="production", **VAULT, **OIDC).identity_rules == IdentityRules(
         issuer="https://login.example.com/",
         audiences=frozenset({"api://airlock"}),
         algorithms=frozenset({"RS256", "ES256"}),
@@ -172,7 +193,9 @@ def test_which_tenant_oidc_callers_are_in_must_be_clear(
 ) -> None:
     assert "no OIDC_TENANT_CLAIM" in refuse(environment, capsys, **OIDC, OIDC_TENANTS="acme,umbrella")
     keys = json.dumps([SHOP | {"tenant": "oidc"}])
-    assert "OIDC_TENANTS: must name the" in refuse(environment, capsys, CALLER_API_KEYS=keys, OIDC_TENANTS="")
+    printed = refuse(environment, capsys, CALLER_API_KEYS=keys, OIDC_TENANTS="")
+    assert "CALLER_API_KEYS: has a key of the tenant oidc" in printed
+    assert "OIDC_TENANTS must name theirs" in printed
     load(environment, OIDC_TENANTS="oidc")
     load(environment, OIDC_TENANTS="acme,umbrella", OIDC_TENANT_CLAIM="tid")
 
@@ -191,7 +214,7 @@ def test_production_refuses_what_development_accepts(
 def test_every_problem_is_reported_at_once(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Path("profiles.toml").write_text('[profiles.a]\nmodell = "m"')
     printed = refuse(
-        environment, capsys, AIRLOCK_ENV="production", RELAY_URL="ws://x", CALLERS="oidc", PSEUDONYM_KEY=""
+        environment, capsys, AIRLOCK_ENV="production", RELAY_URL="ws://x", CALLERS="oidc", PSEUDONYM_KEY="short"
     )
     for said in ("AIRLOCK_PROFILES: profiles.a.model", "profiles.a.modell", "RELAY_URL", "CALLERS", "PSEUDONYM_KEY"):
         assert said in printed

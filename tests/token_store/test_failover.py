@@ -17,7 +17,7 @@ from relay.redemption import Redemptions
 from service_kit.errors import Refusal
 from service_kit.redis_client import RedisClient, RedisUnavailable, connect
 from tests.examples import claims
-from tests.sentinel import Sentinel
+from tests.sentinel import Sentinels
 from tests.token_store.test_token_states import ENVIRONMENT, Token
 
 TOKENS = 100
@@ -28,9 +28,9 @@ PACE_SECONDS = 0.01
 
 
 @pytest.fixture
-async def sentinel() -> AsyncIterator[Sentinel]:
-    async with Sentinel(Path(shutil.which("redis-server") or find_binary())) as sentinel:
-        yield sentinel
+async def sentinels() -> AsyncIterator[Sentinels]:
+    async with Sentinels(Path(shutil.which("redis-server") or find_binary()), sentinels=3) as sentinels:
+        yield sentinels
 
 
 class Relays:
@@ -54,7 +54,7 @@ class Relays:
             while True:
                 try:
                     await token.mint()
-                    if (await self.redis.pair(token.key, ("PERSIST", "none"), ("WAIT", 1, 500)))[1] == 1:
+                    if (await self.redis.together(token.key, ("PERSIST", "none"), ("WAIT", 1, 500)))[1] == 1:
                         return token
                 except RedisUnavailable:
                     await asyncio.sleep(PACE_SECONDS)
@@ -87,16 +87,16 @@ class Relays:
             await client.aclose()
 
 
-async def redeem_across_a_failover(sentinel: Sentinel, relays: Relays, *, by_crash: bool) -> None:
+async def redeem_across_a_failover(sentinels: Sentinels, relays: Relays, *, by_crash: bool) -> None:
     """Redeem before, while and after the primary is replaced; then try every token again."""
-    before = await sentinel.settled()
+    before = await sentinels.settled()
     tokens = [await relays.mint() for _ in range(TOKENS)]
     for token in tokens[:BEFORE]:
         await relays.redeem(token)
-    dead = await sentinel.kill_primary() if by_crash else None
+    dead = await sentinels.kill_primary() if by_crash else None
     if not by_crash:
-        await sentinel.order_failover()
-    promotion = asyncio.create_task(sentinel.promoted(before))
+        await sentinels.order_failover()
+    promotion = asyncio.create_task(sentinels.promoted(before))
     rest = iter(tokens[BEFORE:])
     for token in rest:
         await relays.redeem(token)
@@ -104,8 +104,8 @@ async def redeem_across_a_failover(sentinel: Sentinel, relays: Relays, *, by_cra
     after = await promotion
     assert after != before
     if dead is not None:
-        await sentinel.bring_back(dead, after)
-    await sentinel.settled(as_seen_by_the_sentinel=False)
+        await sentinels.bring_back(dead, after)
+    await sentinels.settled(as_seen_by_the_sentinels=False)
     for token in tokens:
         await relays.insist(token)
         await relays.insist(token)
@@ -116,9 +116,9 @@ def doubled(relays: Relays) -> int:
     return sum(number > 1 for number in relays.admissions.values())
 
 
-async def test_a_failover_admits_nobody_twice_where_a_replica_must_confirm(sentinel: Sentinel) -> None:
-    relays = Relays(sentinel.url, wait_replicas=1)
-    await redeem_across_a_failover(sentinel, relays, by_crash=False)
+async def test_a_failover_admits_nobody_twice_where_a_replica_must_confirm(sentinels: Sentinels) -> None:
+    relays = Relays(sentinels.url, wait_replicas=1)
+    await redeem_across_a_failover(sentinels, relays, by_crash=False)
     assert doubled(relays) == 0
     assert len(relays.admissions) >= BEFORE
     assert relays.refusals["token_used"] > BEFORE
@@ -133,11 +133,11 @@ async def test_a_failover_admits_nobody_twice_where_a_replica_must_confirm(senti
 @pytest.mark.soak
 @pytest.mark.parametrize("wait_replicas", [1, 0])
 async def test_ten_failovers_admit_nobody_twice_where_a_replica_must_confirm(
-    sentinel: Sentinel, wait_replicas: int
+    sentinels: Sentinels, wait_replicas: int
 ) -> None:
-    relays = Relays(sentinel.url, wait_replicas)
+    relays = Relays(sentinels.url, wait_replicas)
     for number in range(10):
-        await redeem_across_a_failover(sentinel, relays, by_crash=bool(number % 2))
+        await redeem_across_a_failover(sentinels, relays, by_crash=bool(number % 2))
     await relays.aclose()
     admitted = len(relays.admissions)
     print(  # noqa: T201 - the figures are what the test without WAIT is for

@@ -16,6 +16,7 @@ from service_kit.redis_client import Pseudonyms, RedisClient, connect
 from service_kit.session_token import Claims
 from tests.examples import KEY, claims
 from tests.redis_cluster import client_of
+from tests.tcp_proxy import TcpProxy
 
 PER_TENANT, PER_SUBJECT, PER_ADDRESS = 1_000, 7, 5
 AT_ONCE = 200
@@ -186,6 +187,48 @@ async def test_a_lease_that_cannot_be_renewed_is_lost_when_it_runs_out_and_not_b
         await redis.aclose()
 
 
+async def test_what_a_slow_redis_did_not_hear_of_is_freed_as_soon_as_it_is_asked_again(redis_server: str) -> None:
+    """And not only when the lease has run out, which takes half a minute."""
+    whose = claims(subject="of a slow Redis")
+    direct = connect(redis_server)
+    async with TcpProxy(int(redis_server.rpartition(":")[2].partition("/")[0])) as proxy:
+        through = connect(f"redis://127.0.0.1:{proxy.port}")
+        holder = make_leases(through)
+        async with holder.hold(whose, "sess_1"):
+            proxy.delay_seconds = 2
+            assert not await through.answers()  # so nobody is asked for a while
+        assert await held(direct, holder, whose) == [{"sess_1"}, {"sess_1"}]
+        proxy.delay_seconds = 0
+        async with asyncio.timeout(relay.leases.LEASE_SECONDS / 3):
+            while any(await held(direct, holder, whose)):
+                pass
+            await asyncio.gather(*holder._freeing)
+        assert not holder._freeing
+        await through.aclose()
+    await direct.aclose()
+
+
+async def test_freeing_goes_on_until_the_lease_has_run_out_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.leases, "LEASE_SECONDS", 2)
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 60)
+    with RedisServer() as server:
+        redis = connect(server.url)
+        holder = make_leases(redis)
+        for ends_by in ("itself", "its relay's end"):
+            async with holder.hold(claims(), "sess_1"):
+                server.stop()
+            (freeing,) = holder._freeing
+            if ends_by == "itself":
+                await asyncio.wait_for(asyncio.shield(freeing), 10)
+            else:
+                async with asyncio.timeout(1):
+                    await holder.close()
+            assert freeing.done()
+            server.start()
+            await until_true(redis.answers)
+        await redis.aclose()
+
+
 async def test_without_redis_no_lease_is_given() -> None:
     with RedisServer() as gone:
         pass
@@ -199,8 +242,8 @@ async def test_without_redis_no_lease_is_given() -> None:
 async def until_true(ask: Any) -> None:
     """Ask Redis until the answer is true: what the lease's own task does cannot be awaited."""
     async with asyncio.timeout(5):
-        while not await ask():
-            pass
+        while not await ask():  # noqa: ASYNC110 - as said
+            await asyncio.sleep(0.01)  # a question that is refused gives nobody else a turn
 
 
 async def test_a_renewal_on_its_way_when_the_session_ends_does_not_take_the_slots_again(

@@ -1,10 +1,13 @@
 """A relay hears orders, also when its subscription broke meanwhile, and nothing it cannot read harms it."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
@@ -12,6 +15,8 @@ from relay import control
 from relay.control import heard_orders
 from service_kit.redis_client import RedisClient, connect
 from service_kit.revocation import Identity, Kind, Revocations, Target, Why
+from tests.redis_cluster import client_of
+from tests.tcp_proxy import TcpProxy
 
 
 class FakeSession:
@@ -92,6 +97,48 @@ async def test_a_redis_that_comes_back_is_listened_to_again(monkeypatch: pytest.
             await Revocations(redis, "development").end(Target(Kind.SESSION, "sess_1"))
             assert await session.why() is Why.REVOKED
         await redis.aclose()
+
+
+async def test_listening_may_be_the_first_that_a_relay_asks_of_redis(server: RedisServer, redis: RedisClient) -> None:
+    fresh, session = client_of(server), FakeSession(1)
+    async with heard_orders(fresh, Revocations(fresh, "development"), [session]):
+        await listened_to(redis)
+        await Revocations(redis, "development").end(Target(Kind.SESSION, "sess_1"))
+        assert await session.why() is Why.REVOKED
+    await fresh.aclose()
+
+
+async def test_a_server_that_hangs_is_left_for_the_one_that_took_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It breaks no connection; it only says nothing any more."""
+    monkeypatch.setattr(control, "AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(control, "QUIET_SECONDS", 0.2)
+    session = FakeSession(1)
+    with RedisServer() as hanging, RedisServer() as other:
+        async with TcpProxy(hanging.port) as proxy:
+            redis, direct = connect(f"redis://127.0.0.1:{proxy.port}"), connect(other.url)
+            async with heard_orders(redis, Revocations(redis, "development"), [session]):
+                before = connect(hanging.url)
+                await listened_to(before)
+                await before.aclose()
+                os.kill(hanging.pid, signal.SIGSTOP)
+                proxy.target = other.port
+                await listened_to(direct)
+                await Revocations(direct, "development").end(Target(Kind.SESSION, "sess_1"))
+                assert await session.why() is Why.REVOKED
+            await redis.aclose()
+            await direct.aclose()
+            os.kill(hanging.pid, signal.SIGCONT)
+
+
+async def test_silence_alone_breaks_no_subscription(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "QUIET_SECONDS", 0.05)
+    session = FakeSession(1)
+    with structlog.testing.capture_logs() as logs:
+        async with relay(redis, session) as revocations:
+            await asyncio.sleep(0.5)  # silence is what is tested
+            await revocations.end(Target(Kind.SESSION, "sess_1"))
+            assert await session.why() is Why.REVOKED
+    assert logs == []
 
 
 async def test_a_bug_does_not_make_the_relay_deaf(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:

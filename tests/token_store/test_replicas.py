@@ -12,6 +12,7 @@ import pytest
 from local_cloud.redis_server import RedisServer
 from relay.redemption import Redemptions
 from service_kit import redis_client
+from service_kit.errors import Refusal, Retry
 from service_kit.redis_client import RedisClient, connect
 from tests.examples import claims
 from tests.token_store.test_token_states import ENVIRONMENT, S, Token
@@ -84,7 +85,9 @@ async def test_a_script_that_redis_forgot_is_sent_again_and_redeems_once(token: 
 
 
 async def test_without_a_replica_nobody_is_admitted_and_the_token_stays_spent(token: Token) -> None:
-    assert await token.refusal() == "unavailable"
+    with pytest.raises(Refusal) as caught:
+        await token.redeem("sess_other")
+    assert (caught.value.code, caught.value.retry) == ("unavailable", Retry.NEW_TOKEN)
     assert await token.record() == {"state": "redeemed", "session": "sess_other"}
     assert await token.refusal() == "token_used"
 

@@ -4,10 +4,14 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from redis import Redis
 
 from local_cloud.ports import free_port
+from local_cloud.redis_server import RedisServer
+from service_kit.redis_address import RedisMode
 from service_kit.redis_client import RedisClient, RedisUnavailable, connect
 from service_kit.revocation import END_SECONDS, Identity, Kind, Order, Revocations, Target, Why, read_order
+from tests.redis_cluster import ClusterNode
 
 NOBODY = Identity("sess_0", "token_0", "subject_0", "tenant_0", 0)
 SOMEBODY = Identity("sess_1", "token_1", "subject_1", "tenant_1", 0)
@@ -134,3 +138,28 @@ def test_an_end_spares_what_was_minted_later_and_a_block_nobody(why: Why, minted
     for target in TARGETS:
         assert replace(SOMEBODY, minted_ms=minted_ms).is_meant_by(Order(why, target, 100)) is is_meant
         assert not replace(NOBODY, minted_ms=minted_ms).is_meant_by(Order(why, target, 100))
+
+
+async def test_a_block_that_redis_would_not_list_is_not_in_force(server: RedisServer, revocations: Revocations) -> None:
+    """So no operator overlooks one: of its two steps Redis refuses the list's here."""
+    mode: RedisMode = "cluster" if isinstance(server, ClusterNode) else "single"
+    listless = connect(server.url.replace("://", "://listless:any@"), mode)
+    with Redis(port=server.port) as administrator:
+        administrator.acl_setuser(
+            "listless", enabled=True, nopass=True, keys="*", channels="*", categories=["+@all"], commands=["-zadd"]
+        )
+        with pytest.raises(RedisUnavailable):
+            await Revocations(listless, "development").block(BLOCKABLE[0], 60)
+        await listless.aclose()
+        administrator.acl_deluser("listless")
+    assert not await revocations.is_blocked(BLOCKABLE[0])
+    assert await revocations.blocks() == []
+
+
+async def test_what_was_lifted_is_not_listed_and_can_be_blocked_again(revocations: Revocations) -> None:
+    target = BLOCKABLE[0]
+    for seconds in (60, 30):
+        await revocations.block(target, seconds, "acme")
+        assert [(block.target, block.name) for block in await revocations.blocks()] == [(target, "acme")]
+        assert await revocations.unblock(target)
+        assert await revocations.blocks() == []

@@ -17,6 +17,7 @@ from service_kit.session_token import TOKEN_ID_BYTES, Claims, TokenKeys
 from service_kit.token_record import record_key
 from tests.examples import PAGE, claims
 from tests.redis_cluster import client_of
+from tests.tcp_proxy import TcpProxy
 from token_service.token_store import TokenStore
 
 ENVIRONMENT = "development"
@@ -212,6 +213,24 @@ async def test_of_200_redemptions_by_two_relays_exactly_one_succeeds_twenty_time
 
 
 # live
+
+
+async def test_a_redemption_whose_answer_is_lost_is_a_refusal_and_the_token_is_spent() -> None:
+    with RedisServer() as server:
+        async with TcpProxy(server.port) as proxy:
+            slow, direct = connect(f"redis://127.0.0.1:{proxy.port}"), connect(server.url)
+            token, same = Token(slow, claims()), Token(direct, claims())
+            same.keys, same.key = token.keys, token.key
+            another = Token(direct, claims())
+            for each in (another, token):
+                await each.mint()
+            await another.redeem()  # so that Redis knows the script
+            proxy.delay_seconds = 2
+            assert await token.refusal() == "unavailable"
+            assert await same.record() == {"state": "redeemed", "session": "sess_other"}
+            assert await same.refusal() == "token_used"
+            await slow.aclose()
+            await direct.aclose()
 
 
 async def test_redeemed_becomes_spent_when_its_session_is_live(token: Token) -> None:

@@ -77,7 +77,10 @@ def _sessions(options: argparse.Namespace) -> str:
 
 
 def _end(options: argparse.Namespace) -> str:
-    path = f"sessions/{quote(options.session, safe='')}" if options.session else f"sessions{_query(options)}"
+    query = _query(options)
+    if options.session is not None and query:
+        _fail("name a session, or a subject or tenant, not both")
+    path = f"sessions{query}" if options.session is None else f"sessions/{quote(options.session, safe='')}"
     ended = _ask(options, "DELETE", path)["ended"]
     return "\n".join(["ordered; live until now:", *(ended or ["none that was known"])])
 
@@ -98,7 +101,9 @@ def _unblock(options: argparse.Namespace) -> str:
 
 def _blocks(options: argparse.Namespace) -> str:
     blocks = _ask(options, "GET", "blocks")["blocks"]
-    lines = [f"{block['kind']} {block['id']} ({block['name']}) until {_time(block['until'])}" for block in blocks]
+    lines = [
+        f"{block['kind']} {block['id']} ({_printable(block['name'])}) until {_time(block['until'])}" for block in blocks
+    ]
     return "\n".join(lines) or "nobody is blocked"
 
 
@@ -109,14 +114,19 @@ def _new_key(options: argparse.Namespace) -> str:
 
 
 def _query(options: argparse.Namespace) -> str:
-    given = {name: getattr(options, name) for name in ("subject", "tenant") if getattr(options, name)}
+    given = {name: getattr(options, name) for name in ("subject", "tenant") if getattr(options, name) is not None}
     return f"?{urlencode(given)}" if given else ""
 
 
 def _shown(name: str, value: object) -> str:
     if name == "ends_at":
         return _time(float(str(value)))
-    return "-" if value is None else str(value)
+    return "-" if value is None else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """For a terminal: names of other people's choice must not move its cursor or colour it."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
 
 
 def _time(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +19,16 @@ from token_service.page import add_page, page_policy, read_page
 PAGE_FOLDER: Final = Path(__file__).parent / "page"
 
 
-def create_operator_app(operators: Operators, keys: tuple[OperatorKey, ...], *, hsts: bool) -> web.Application:
-    """The application; the resources behind it belong to the public one."""
+def create_operator_app(
+    operators: Operators, keys: Callable[[], tuple[OperatorKey, ...]], *, hsts: bool
+) -> web.Application:
+    """The application; the resources behind it belong to the public one, and ``keys`` are those in force now.
+
+    It works with keys that are too old for anything else: whoever can end sessions must not be locked out.
+    """
     app = web.Application(
-        middlewares=[note_headers, answer_errors, operators_only(keys)], client_max_size=MAX_BODY_BYTES
+        middlewares=[note_headers, answer_errors(operators.tally.refused), operators_only(keys)],
+        client_max_size=MAX_BODY_BYTES,
     )
     app.on_response_prepare.append(add_headers(hsts=hsts))
     operators.add_routes(app)

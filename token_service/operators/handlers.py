@@ -23,6 +23,7 @@ from token_service.operators.requests import MAX_BLOCK_SECONDS, PSEUDONYM, SESSI
 
 SHOWN_MINUTES: Final = 60
 _RETRY_SECONDS: Final = 1
+_LOOKS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
 OPERATOR: Final = web.RequestKey("operator", OperatorKey)
 
@@ -137,7 +138,7 @@ class Operators:
         unknown = set(request.query) - {"subject", "tenant"}
         if unknown:
             raise Refusal("unsupported_parameter", param=sorted(unknown)[0])
-        subject, tenant = request.query.get("subject"), request.query.get("tenant")
+        subject, tenant = _said_once(request, "subject"), _said_once(request, "tenant")
         if subject and tenant:
             return Who(Target(Kind.SUBJECT, self.pseudonyms.of(tenant, subject)), "subject")
         if subject:
@@ -147,7 +148,7 @@ class Operators:
         return None
 
 
-def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web.StreamResponse]]:
+def operators_only(keys: Callable[[], tuple[OperatorKey, ...]]) -> Callable[..., Awaitable[web.StreamResponse]]:
     """A middleware that lets nobody but operators into ``/v1/operator/``, and says 503 when Redis does not answer."""
 
     @web.middleware
@@ -155,23 +156,44 @@ def operators_only(keys: tuple[OperatorKey, ...]) -> Callable[..., Awaitable[web
         if not request.path.startswith("/v1/operator/"):
             return await handler(request)
         try:
-            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys)
+            request[OPERATOR] = identify_operator(request.headers.getall(hdrs.AUTHORIZATION, []), keys())
         except Refusal as refusal:
-            log = structlog.get_logger()
-            log.warning("admin.denied", code=refusal.code, request_id=request[REQUEST_ID], route=request.path)
+            _note(request, "admin.denied", code=refusal.code)
             raise
         try:
             return await handler(request)
         except RedisUnavailable as error:
+            if request.method not in _LOOKS:  # it may have been carried out all the same
+                _note(request, "admin.failed", code="unavailable", operator=request[OPERATOR].name)
             raise Refusal("unavailable", retry_after=_RETRY_SECONDS) from error
 
     return middleware
+
+
+def _said_once(request: web.Request, name: str) -> str | None:
+    """A value of the query. Raises Refusal for an empty one: left out, it would widen what the order is for."""
+    values = request.query.getall(name, [])
+    if len(values) > 1 or "" in values:
+        raise Refusal("invalid_request", param=name, message=f"{name}: name one, or leave it out.")
+    return values[0] if values else None
 
 
 def _checked(text: str, pattern: re.Pattern[str], param: str) -> str:
     if not pattern.fullmatch(text):
         raise Refusal("invalid_request", param=param)
     return text
+
+
+def _note(request: web.Request, event: str, **fields: object) -> None:
+    """A line about a request that is no act: what was asked for, in our words, since anybody can ask for anything."""
+    resource = request.match_info.route.resource
+    structlog.get_logger().warning(
+        event,
+        request_id=request[REQUEST_ID],
+        method=request.method,
+        route=resource.canonical if resource else None,
+        **fields,
+    )
 
 
 def _audit(request: web.Request, event: str, **fields: object) -> None:

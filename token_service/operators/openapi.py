@@ -37,10 +37,10 @@ _WHO: Final[list[Json]] = [
         "name": "subject",
         "in": "query",
         "description": "The pseudonym of the list; with `tenant` beside it the plain name.",
-        "schema": text(),
+        "schema": text(minLength=1),
         "example": "alice",
     },
-    {"name": "tenant", "in": "query", "schema": text(), "example": "acme"},
+    {"name": "tenant", "in": "query", "schema": text(minLength=1), "example": "acme"},
 ]
 
 

@@ -39,15 +39,43 @@ function button(text, label, act) {
   made.type = "button";
   made.setAttribute("aria-label", label);
   made.addEventListener("click", async () => {
-    made.disabled = true;
+    if (made.hasAttribute("aria-disabled")) return;
+    made.setAttribute("aria-disabled", "true"); // not disabled: that would take the focus away
     try {
       await act();
     } catch (error) {
-      tell(error.message, true);
+      made.removeAttribute("aria-disabled");
+      complain(error);
+      return;
     }
     refresh();
   });
   return made;
+}
+
+/** Say what went wrong, for long enough to be read, then look again. */
+function complain(error) {
+  tell(error instanceof Refused ? error.message : "No answer; trying again.", true);
+  clearTimeout(timer);
+  timer = setTimeout(refresh, SLOW_MILLISECONDS);
+}
+
+/** Let an element have one child for each thing, and touch no child that stays: one that has the focus keeps it. Where
+ * the one that has it goes, a heading gets it. */
+function drawEach(parent, things, heading, { id, make, update }) {
+  const kept = new Map([...parent.children].map((child) => [child.dataset.id, child]));
+  const ids = things.map(id);
+  for (const [name, child] of kept) {
+    if (ids.includes(name)) continue;
+    if (child.contains(document.activeElement)) heading.focus();
+    child.remove();
+  }
+  things.forEach((thing, place) => {
+    const child = kept.get(ids[place]) ?? make(thing);
+    child.dataset.id = ids[place];
+    update(child, thing);
+    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+  });
 }
 
 function drawBars(id, values) {
@@ -66,31 +94,32 @@ function drawList(id, items, nothing) {
   at(id).replaceChildren(...(items.length ? items : [element("li", nothing)]));
 }
 
+const SESSION_ROW = {
+  id: (session) => session.id,
+  make: (session) => {
+    const end = button("End", `End session ${session.id}`, () => ask(`sessions/${session.id}`, { method: "DELETE" }));
+    return element("tr", "", [...cellsOf(session).map(() => element("td")), element("td", "", [end])]);
+  },
+  update: (row, session) => {
+    cellsOf(session).forEach((text, column) => {
+      row.cells[column].textContent = text;
+    });
+  },
+};
+
 function drawSessions(sessions) {
   at("live").textContent = String(sessions.length);
-  at("sessions").hidden = sessions.length === 0;
+  drawEach(at("sessions").tBodies[0], sessions, at("sessions-heading"), SESSION_ROW);
+  at("sessions").parentElement.hidden = sessions.length === 0;
   at("no-sessions").hidden = sessions.length > 0;
-  // A button that somebody is about to press must not be replaced under the finger.
-  const rows = new Map([...at("sessions").tBodies[0].rows].map((row) => [row.dataset.id, row]));
-  const now = Date.now() / 1000;
-  at("sessions").tBodies[0].replaceChildren(...sessions.map((session) => rowOf(session, rows.get(session.id), now)));
 }
 
-function rowOf(session, row, now) {
+function cellsOf(session) {
   const cost = session.cost_usd === null ? "no price" : `$${session.cost_usd.toFixed(4)}`;
-  const cells = [
+  return [
     session.id, session.tenant, session.subject.slice(0, 12), session.profile,
-    clock(session.audio_in_seconds), String(session.tokens), cost, clock(session.ends_at - now),
+    clock(session.audio_in_seconds), String(session.tokens), cost, clock(session.ends_at - Date.now() / 1000),
   ];
-  if (!row) {
-    const end = button("End", `End session ${session.id}`, () => ask(`sessions/${session.id}`, { method: "DELETE" }));
-    row = element("tr", "", [...cells.map(() => element("td")), element("td", "", [end])]);
-    row.dataset.id = session.id;
-  }
-  cells.forEach((text, column) => {
-    row.cells[column].textContent = text;
-  });
-  return row;
 }
 
 function drawSummary(minutes) {
@@ -106,21 +135,29 @@ function drawSummary(minutes) {
   drawList("endings", endings.map(line), "No session ended.");
 }
 
-function drawBlocks(blocks) {
-  const line = (block) => {
-    const lift = button("Lift", `Lift the block of ${block.kind} ${block.name}`, () => {
-      const whom = block.kind === "tenant" ? { tenant: block.name } : { subject: block.id };
-      return ask(`blocks?${new URLSearchParams(whom)}`, { method: "DELETE" });
+const whom = (block) => `${block.kind} ${block.kind === "tenant" ? block.name : block.id.slice(0, 12)}`;
+
+const BLOCK_LINE = {
+  id: (block) => `${block.kind} ${block.id}`,
+  make: (block) => {
+    const lift = button("Lift", `Lift the block of ${whom(block)}`, () => {
+      const query = block.kind === "tenant" ? { tenant: block.name } : { subject: block.id };
+      return ask(`blocks?${new URLSearchParams(query)}`, { method: "DELETE" });
     });
-    const whom = block.kind === "tenant" ? block.name : block.id.slice(0, 12);
-    return element("li", `${block.kind} ${whom}, ${clock(block.until - Date.now() / 1000)} left`, [lift]);
-  };
-  drawList("blocks", blocks.map(line), "Nobody is blocked.");
+    return element("li", "", [element("span"), lift]);
+  },
+  update: (line, block) => {
+    line.firstChild.textContent = `${whom(block)}, ${clock(block.until - Date.now() / 1000)} left`;
+  },
+};
+
+function drawBlocks(blocks) {
+  drawEach(at("blocks"), blocks, at("blocks-heading"), BLOCK_LINE);
+  at("no-blocks").hidden = blocks.length > 0;
 }
 
 async function refresh() {
   clearTimeout(timer);
-  let wait = REFRESH_MILLISECONDS;
   try {
     const [{ sessions }, { minutes }, { blocks }] = await Promise.all([ask("sessions"), ask("summary"), ask("blocks")]);
     drawSessions(sessions);
@@ -138,10 +175,10 @@ async function refresh() {
       tell("That key is not known here.", true);
       return;
     }
-    tell(error instanceof Refused ? error.message : "No answer; trying again.", true);
-    wait = SLOW_MILLISECONDS;
+    complain(error);
+    return;
   }
-  timer = setTimeout(refresh, wait);
+  timer = setTimeout(refresh, REFRESH_MILLISECONDS);
 }
 
 at("door").addEventListener("submit", (event) => {

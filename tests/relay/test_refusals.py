@@ -1,10 +1,10 @@
-"""What of a session can be tested without its neighbours."""
+"""What of a refusal can be tested without its neighbours."""
 
 from unittest.mock import create_autospec
 
 from aiohttp.test_utils import make_mocked_request
 
-from relay import session
+from relay import refusals
 from relay.channel import WebSockets
 from service_kit.errors import Refusal
 from service_kit.web import REQUEST_ID
@@ -15,5 +15,5 @@ async def test_a_client_that_is_gone_before_its_refusal_is_no_error_of_ours() ->
     websockets.accept.side_effect = ConnectionResetError
     request = make_mocked_request("GET", "/v1/realtime")
     request[REQUEST_ID] = "req_1"
-    answer = await session.refuse_by_close(request, Refusal("token_used"), "realtime", websockets)
+    answer = await refusals.refuse_by_close(request, Refusal("token_used"), "realtime", websockets)
     assert answer.status == 200

@@ -1,0 +1,160 @@
+"""How Redis is asked: one question, one second, no silent retries, and one error for every way of not answering.
+
+What stands here holds for a single server, for sentinels and for a cluster. We spend money on what Redis says, so a
+question without an answer is a refusal (fail closed), and a command is never repeated: a redemption whose answer was
+lost may have happened. When to ask at all is decided in :mod:`service_kit.breaker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
+from weakref import WeakSet
+
+import structlog
+from redis import exceptions
+from redis.asyncio.client import PubSub
+
+from service_kit.breaker import SLOW_SECONDS, Breaker, Verdict
+from service_kit.redis_connections import TlsConnection
+from service_kit.redis_pools import DEADLINE_SECONDS
+
+COMPLAIN_SECONDS: Final = 10.0
+"""No more than one ``redis.down`` in this time, however many questions fail."""
+FAILURES: Final = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
+"""Every way in which redis-py says that there is no answer; what it raises for a whole cluster is no RedisError."""
+
+T = TypeVar("T")
+Command: TypeAlias = tuple[str | bytes | int, ...]
+
+
+class RedisUnavailable(Exception):
+    """Redis was not asked because it is slow, did not answer in time, or answered with an error."""
+
+
+class Asking:
+    """What our clients add to redis-py's: answers are awaited for at most a second, and nobody insists."""
+
+    def __init__(self) -> None:
+        self._breaker = Breaker()
+        self._subscriptions: WeakSet[PubSub] = WeakSet()
+        self._complained_at = -COMPLAIN_SECONDS
+
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Put one question, a command or a script; it is called once or not at all. Raises RedisUnavailable."""
+        loop = asyncio.get_running_loop()
+        verdict, number = self._breaker.ask(loop.time())
+        if verdict is Verdict.REFUSE:
+            raise RedisUnavailable("not asked")
+        cancelled_before = _times_cancelled()
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                if verdict is Verdict.PROBE_FIRST:
+                    await self._probe()
+                return await self._leaving_the_dead(question)
+        except FAILURES as error:
+            if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
+                self.doubt()
+            self._breaker.failed(number, loop.time())
+            self.complain(type(error).__name__)
+            raise RedisUnavailable(type(error).__name__) from error
+        finally:
+            self._breaker.done(number)
+            if _times_cancelled() > cancelled_before:  # redis-py 8 on Python 3.11 swallows most cancellations
+                raise asyncio.CancelledError
+
+    async def answers(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            await self.ask(self._ping)
+        except RedisUnavailable:
+            return False
+        return True
+
+    def complain(self, error: str) -> None:
+        """Log ``redis.down``, unless that was done a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now - self._complained_at >= COMPLAIN_SECONDS:
+            self._complained_at = now
+            structlog.get_logger().error("redis.down", error=error)
+
+    @abstractmethod
+    async def leave(self) -> None:
+        """Let go of the connections that nobody uses: where they lead may be no primary any more."""
+
+    @abstractmethod
+    def doubt(self) -> None:
+        """Somebody waited in vain: a server that hangs is replaced like one that is gone, but breaks no connection."""
+
+    @abstractmethod
+    async def together(self, key: str, *commands: Command) -> list[Any]:
+        """Send commands at once, over one connection to where the key is; errors that Redis answers are answers, too.
+
+        A redirection of the first is followed, since nothing was carried out.
+        """
+
+    async def subscription(self) -> PubSub:
+        """A subscription to nothing yet, at a server that hears all that is published. Raises what redis-py raises."""
+        subscription = await self._subscription()
+        self._subscriptions.add(subscription)
+        return subscription
+
+    async def log_in_again(self) -> None:
+        """Have all connections with an old login, but those in use, log in with the newest. Never raises.
+
+        One in use does so before its next command.
+        """
+        subscribed = [each.connection for each in self._subscriptions if _has_old_login(each.connection)]
+        again = [*self._idle_logins(), *(connection.log_in_while_subscribed() for connection in subscribed)]
+        await asyncio.gather(*(self._or_complain(login) for login in again))
+
+    async def _or_complain(self, login: Awaitable[None]) -> None:
+        try:
+            await login
+        except FAILURES as error:
+            self.complain(type(error).__name__)
+
+    @abstractmethod
+    def _idle_logins(self) -> list[Awaitable[None]]:
+        """For each idle connection, if one has an old login, what takes it, has it log in, and gives it back."""
+
+    @abstractmethod
+    async def _subscription(self) -> PubSub:
+        """See ``subscription``."""
+
+    @abstractmethod
+    async def _ping(self) -> None:
+        """Raises what redis-py raises, where Redis does not answer."""
+
+    async def _probe(self) -> None:
+        async with asyncio.timeout(SLOW_SECONDS):
+            await self._ping()
+        self._breaker.probe_answered(asyncio.get_running_loop().time())
+
+    async def _leaving_the_dead(self, question: Callable[[], Awaitable[T]]) -> T:
+        """Await the answer; a server that is gone, or is a replica now, must not keep our other connections.
+
+        Each of them would cost a question to find out. A failover moves the address that we know to another server,
+        and connections that exist still lead to the old one.
+        """
+        try:
+            return await question()
+        except (exceptions.ConnectionError, exceptions.ReadOnlyError, OSError):
+            await self.leave()
+            raise
+
+
+def _times_cancelled() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+def _has_old_login(connection: object) -> TypeGuard[TlsConnection]:
+    return isinstance(connection, TlsConnection) and connection.has_old_login
+
+
+def any_old_login(connections: Iterable[object]) -> bool:
+    """Whether one of them should log in again."""
+    return any(_has_old_login(connection) for connection in connections)
