@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 WAIT_SECONDS = 30.0
 PREFERENCES = {
@@ -33,7 +34,7 @@ _NULL_SINK = ("--load=module-native-protocol-unix", "--load=module-null-sink")
 class Firefox:
     """One window."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: Connection) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
         self._do("session.new", capabilities={})

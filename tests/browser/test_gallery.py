@@ -24,6 +24,8 @@ THEMES: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "forced_colors": "none"},
     "forced": {"color_scheme": "dark", "forced_colors": "active"},
 }
+# Half-faded text has half its contrast.
+FADED = "Promise.all(document.getAnimations().filter((a) => a.animationName === 'fade').map((a) => a.finished))"
 SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, input[type=text], summary, label.option")]
     .filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 44)
     .map((node) => node.id || node.textContent)"""
@@ -294,6 +296,7 @@ def test_screen(scene: Scene, screen: Screen) -> None:
     assert sorted(page.locator(".controls button:visible").all_inner_texts()) == sorted(screen.buttons)
     assert page.inner_text("#word")
 
+    page.evaluate(FADED)
     for theme, media in THEMES.items():
         page.emulate_media(**media)
         page.set_viewport_size({"width": WIDTHS[0], "height": 800})
