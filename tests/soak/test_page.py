@@ -48,7 +48,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 def test_an_hour_s_conversation_leaves_the_page_as_small_as_it_was(stack: Stack) -> None:
     simulator = SimulatorHandle(stack.simulator_url)
-    answer = " ".join(["one two three four five six seven eight nine ten"] * 10)
+    answer = " ".join(["one two three four five six seven eight nine ten"] * 12)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
