@@ -11,9 +11,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
-from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
+from azure.core.credentials_async import AsyncSupportsTokenInfo
 from azure.core.exceptions import HttpResponseError
 from azure.keyvault.secrets.aio import SecretClient
 from pydantic import SecretStr
@@ -23,6 +25,8 @@ from service_kit.managed_identity import managed_identity
 
 READ_SECONDS: Final = 3.0
 """For one secret, with the access token that it needs where there is none yet."""
+TOKEN_SECONDS: Final = 10.0
+"""For one access token. Who wants it may be gone before; the next one finds it."""
 
 
 class NotRead(Exception):
@@ -63,6 +67,42 @@ class KeyVault:
         return SecretStr(value)
 
 
+class _PatientCredential:
+    """A credential that goes on asking when whoever wanted the token waits no longer.
+
+    Else an identity endpoint that takes longer than a reading may would never get to answer.
+    """
+
+    def __init__(self, credential: AsyncSupportsTokenInfo) -> None:
+        self._credential = credential
+        self._asking: dict[tuple[str, ...], asyncio.Task[AccessTokenInfo]] = {}
+
+    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        """See Azure's protocol; several who want the same wait for one answer."""
+        asking = self._asking.get(scopes)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(scopes, options), name="access token for the vault")
+            self._asking[scopes] = asking
+            asking.add_done_callback(partial(self._answered, scopes))
+        return await asyncio.shield(asking)
+
+    async def close(self) -> None:
+        """Ask no more."""
+        for asking in self._asking.values():
+            asking.cancel()
+        if self._asking:
+            await asyncio.wait(self._asking.values())
+
+    async def _ask(self, scopes: tuple[str, ...], options: TokenRequestOptions | None) -> AccessTokenInfo:
+        async with asyncio.timeout(TOKEN_SECONDS):
+            return await self._credential.get_token_info(*scopes, options=options)
+
+    def _answered(self, scopes: tuple[str, ...], asking: asyncio.Task[AccessTokenInfo]) -> None:
+        self._asking.pop(scopes, None)
+        if not asking.cancelled():
+            asking.exception()  # those that still wait have it; else nobody wants it
+
+
 @asynccontextmanager
 async def open_vault(url: str, client_id: str | None, tls: ssl.SSLContext) -> AsyncIterator[KeyVault]:
     """The vault, for as long as the block runs; nobody is asked before the first secret is."""
@@ -71,18 +111,22 @@ async def open_vault(url: str, client_id: str | None, tls: ssl.SSLContext) -> As
 
 
 @asynccontextmanager
-async def vault_for(url: str, credential: AsyncTokenCredential, tls: ssl.SSLContext) -> AsyncIterator[KeyVault]:
+async def vault_for(url: str, credential: AsyncSupportsTokenInfo, tls: ssl.SSLContext) -> AsyncIterator[KeyVault]:
     """The vault, as somebody who has a credential already."""
+    patient = _PatientCredential(credential)
     client = SecretClient(
         url,
-        credential,
+        patient,  # type: ignore[arg-type] # it asks for no more than this
         transport=open_transport(tls),
         retry_total=0,
         connection_timeout=READ_SECONDS,
         read_timeout=READ_SECONDS,
     )
-    async with client:
-        yield KeyVault(client)
+    try:
+        async with client:
+            yield KeyVault(client)
+    finally:
+        await patient.close()
 
 
 def _not_read(error: HttpResponseError) -> NotRead:

@@ -166,8 +166,8 @@ def check_secrets(
 class Secrets(Generic[SecretsT]):
     """The secrets in force. These are the environment's: they stay as they are for as long as the process lives."""
 
-    def __init__(self, current: SecretsT) -> None:
-        self._current: SecretsT | None = current
+    def __init__(self, current: SecretsT | None) -> None:
+        self._current = current
         self._followers: list[Callable[[SecretsT], None]] = []
 
     @property

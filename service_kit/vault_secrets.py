@@ -17,6 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from service_kit.key_vault import READ_SECONDS, KeyVault, NotRead
+from service_kit.log import where
 from service_kit.secrets import Known, Secrets, SecretsT, check_secrets
 
 MAX_AGE_SECONDS: Final = 24 * 3_600.0
@@ -49,8 +50,7 @@ class VaultSecrets(Secrets[SecretsT]):
         refresh_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._current = None
-        self._followers = []
+        super().__init__(None)
         self._class = secrets_class
         self._settings = settings
         self._names = tuple(dict.fromkeys(secrets_class.needed(settings)))
@@ -112,6 +112,9 @@ class VaultSecrets(Secrets[SecretsT]):
             except NotRead as error:
                 failures += 1
                 retry_after = error.retry_after
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the refreshing, unseen for a day
+                failures += 1
+                structlog.get_logger().error("internal_error", error=type(error).__name__, at=where(error))
             await asyncio.sleep(self._pause(failures, retry_after))
 
     def _pause(self, failures: int, retry_after: float | None) -> float:
@@ -178,9 +181,9 @@ class VaultSecrets(Secrets[SecretsT]):
                 log.info("secret.changed", secret=name)
                 if name in self._class.FIXED and values[name] != self._at_start[name]:
                     log.warning("secret.changed", secret=name, reason="takes effect when the service starts again")
-        self._values = values
         if changed:
             self._replace(secrets)
+        self._values = values  # last, so that whoever could not follow is told again
 
     def _complain(self, name: str, why: str, event: str = "") -> None:
         """Log what is wrong; while there are no secrets yet, and attempts are many, the same once in a while only."""

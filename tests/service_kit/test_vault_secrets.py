@@ -256,6 +256,25 @@ async def test_without_the_vault_the_last_values_are_good_for_a_day(azure: Azure
     _holds_no_value(lines)
 
 
+async def test_who_cannot_follow_does_not_end_the_following(azure: Azure) -> None:
+    told: list[tuple[str, ...]] = []
+
+    def stumble(current: TokenServiceSecrets) -> None:
+        told.append(current.signing_keys)
+        if len(told) == 2:
+            raise ZeroDivisionError("canary")
+
+    with capture_logs() as lines:
+        async with ready(azure, 0.05) as secrets:
+            secrets.follow(stumble)
+            azure.vault.set("token-signing-keys", OTHER_KEY)
+            await until(lambda: len(told) == 3)
+    assert told == [(FIRST,), (OTHER_KEY,), (OTHER_KEY,)]
+    (line,) = (line for line in lines if line["event"] == "internal_error")
+    assert line["error"] == "ZeroDivisionError"
+    _holds_no_value(lines)
+
+
 async def test_one_secret_that_cannot_be_read_holds_up_no_other(azure: Azure) -> None:
     async with ready(azure, 0.05) as secrets:
         azure.vault.set("redis-url", VALUES["redis-url"], enabled=False)
