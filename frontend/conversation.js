@@ -1,16 +1,16 @@
 /**
  * What the model's events mean: for the transcript, for what is heard, and for where the conversation stands. Knows
  * neither the page nor the audio graph; it is given a way to `send` events, a `playback` and a `transcript`, and calls
- * `dispatch(event)` with events of `state.js`.
+ * `dispatch(event)` with events of `state.js` and `notice(text)` with words for the person.
  */
 
 import { decodeBase64 } from "./audio/base64.js";
 import { WIRE_SAMPLES_PER_MS } from "./audio/pcm.js";
 
 export class Conversation {
-  /** `playback` is null where nothing shall sound; then answers are asked for as text. */
-  constructor({ send, playback, transcript, dispatch, counters }) {
-    Object.assign(this, { send, playback, transcript, dispatch, counters });
+  /** `playback` is missing where nothing shall sound; then answers are asked for as text. */
+  constructor({ send, playback, transcript, dispatch, notice, counters }) {
+    Object.assign(this, { send, playback, transcript, dispatch, notice, counters });
     this.interruptible = true;
     this.transcribes = true;
     this.activeResponse = null;
@@ -18,7 +18,8 @@ export class Conversation {
     /** Audio items not yet played to their end: id → samples received and the response they belong to. */
     this.items = new Map();
     this.cut = new Set(); // ids of responses and items whose rest must not be heard
-    this.asText = playback === null;
+    this.turnEndedAt = this.firstDeltaAt = null; // milliseconds; null once the answer is heard
+    this.asText = !playback;
   }
 
   receive(event) {
@@ -29,6 +30,7 @@ export class Conversation {
       case "input_audio_buffer.speech_started":
         return this.speechStarted(event.item_id);
       case "input_audio_buffer.speech_stopped":
+        this.turnEndedAt = performance.now();
         return this.dispatch({ type: "speech-stopped" });
       case "input_audio_buffer.committed":
         return this.committed(event.item_id);
@@ -54,17 +56,30 @@ export class Conversation {
         return this.transcript.finish(event.item_id, "assistant", event.transcript);
       case "response.output_text.done":
         return this.transcript.finish(event.item_id, "assistant", event.text);
+      case "response.function_call_arguments.done":
+        return this.transcript.note(`The assistant calls ${event.name ?? "a tool"}.`);
       case "error":
         return this.refused(event.error ?? {});
     }
   }
 
   /** Takes the events of the playback. */
-  heard({ type, item }) {
-    if (type === "started") this.dispatch({ type: "sound-started" });
+  heard({ type, item, audibleAt }) {
+    if (type === "started") {
+      this.measure(audibleAt);
+      this.dispatch({ type: "sound-started" });
+    }
     if (type !== "finished") return;
     this.items.delete(item);
     if (this.items.size === 0) this.dispatch({ type: "sound-stopped" });
+  }
+
+  /** How long the answer took that can be heard from now on. */
+  measure(audibleAt) {
+    if (this.firstDeltaAt === null) return;
+    const since = (time) => (time === null ? null : audibleAt - time);
+    this.counters.lastAnswer = { milliseconds: since(this.turnEndedAt), fromFirstDelta: since(this.firstDeltaAt) };
+    this.turnEndedAt = this.firstDeltaAt = null;
   }
 
   /** Says something by typing. An answer in progress is stopped first: the model gives one at a time. */
@@ -89,9 +104,17 @@ export class Conversation {
 
   /** Lets the person end turns with a button, or the model by listening, as the session began. */
   setManual(manual) {
+    this.wantsManual = manual;
     this.dispatch({ type: "manual", on: manual });
-    const turn_detection = manual ? null : this.turnDetection;
-    this.send({ type: "session.update", session: { type: "realtime", audio: { input: { turn_detection } } } });
+    const session = { type: "realtime", audio: { input: { turn_detection: manual ? null : this.turnDetection } } };
+    this.send({ type: "session.update", event_id: "turns", session });
+  }
+
+  /** The profile may have kept the field: then the model goes on listening by itself. */
+  configureTurns(manual) {
+    if (this.wantsManual && !manual) this.notice("Hold to talk is not allowed here. Just speak.");
+    this.wantsManual = false;
+    this.dispatch({ type: "manual", on: manual });
   }
 
   /** The Stop button: unlike speech, which the model notices itself, it must be told. */
@@ -109,7 +132,9 @@ export class Conversation {
     this.items.clear();
     this.dispatch({ type: "sound-stopped" });
     const latency = this.playback.latency;
+    const flushing = performance.now();
     const { item, played } = await this.playback.flush();
+    const flushMilliseconds = performance.now() - flushing;
     for (const [id, { received }] of items) {
       const heard = id === item ? Math.max(0, played - latency * 1000 * WIRE_SAMPLES_PER_MS) : 0;
       this.transcript.interrupt(id, heard / received);
@@ -118,13 +143,13 @@ export class Conversation {
       if (milliseconds === 0) continue;
       this.send({ type: "conversation.item.truncate", item_id: id, content_index: 0, audio_end_ms: milliseconds });
       const playedMilliseconds = played / WIRE_SAMPLES_PER_MS;
-      this.counters.lastInterruption = Object.freeze({ playedMilliseconds, heardMilliseconds: milliseconds });
+      this.counters.lastInterruption = { playedMilliseconds, heardMilliseconds: milliseconds, flushMilliseconds };
     }
   }
 
   configure(session) {
     const input = session.audio?.input ?? {};
-    this.dispatch({ type: "manual", on: input.turn_detection === null });
+    this.configureTurns(input.turn_detection === null);
     this.turnDetection = input.turn_detection ?? this.turnDetection ?? { type: "server_vad" };
     this.interruptible = input.turn_detection?.interrupt_response !== false;
     this.transcribes = Boolean(input.transcription);
@@ -144,10 +169,12 @@ export class Conversation {
 
   responseCreated(id) {
     this.activeResponse = id;
+    this.firstDeltaAt = null;
     this.dispatch({ type: "answering" });
   }
 
   responseDone(response) {
+    this.counters.usedTokens += response.usage?.total_tokens ?? 0;
     if (response.id !== this.activeResponse) return;
     this.activeResponse = null;
     for (const [item, { response: owner }] of this.items) if (owner === response.id) this.playback.end(item);
@@ -162,6 +189,7 @@ export class Conversation {
     if (this.isCut(event)) this.counters.droppedDeltas += 1;
     if (this.isCut(event) || !this.playback) return;
     const { item_id: item, response_id: response, delta } = event;
+    this.firstDeltaAt ??= performance.now();
     const bytes = decodeBase64(delta);
     const samples = new Int16Array(bytes.buffer, 0, bytes.length >> 1);
     const known = this.items.get(item) ?? { received: 0, response };
@@ -181,6 +209,7 @@ export class Conversation {
 
   /** Asks for an answer, after the one that is being cancelled. */
   answer() {
+    this.turnEndedAt = performance.now();
     if (this.activeResponse) this.answerWhenDone = true;
     else this.askForAnswer();
   }
@@ -192,7 +221,12 @@ export class Conversation {
     this.send(this.asText ? { type: "response.create", event_id: "as-text", response } : { type: "response.create" });
   }
 
-  refused({ event_id: cause }) {
+  refused({ event_id: cause, code, message }) {
+    if (cause === "turns") return this.configureTurns(false);
+    if (code === "response_limit") {
+      this.dispatch({ type: "answered" });
+      return this.notice(message);
+    }
     if (cause !== "as-text") return;
     // This profile does not let a page choose; then the answer is spoken, with its transcript.
     this.asText = false;

@@ -7,187 +7,134 @@
 
 import { clockText } from "./deadline.js";
 
-const START = { action: "start", text: "Start talking" };
-const AGAIN = { action: "start", text: "Start again" };
-const RETRY = { action: "start", text: "Try again" };
-const END = { action: "end", text: "End" };
-const CANCEL = { action: "cancel", text: "Cancel" };
+const button = (action, text) => ({ action, text });
+const START = button("start", "Start talking");
+const AGAIN = button("start", "Start again");
+const RETRY = button("start", "Try again");
+const CANCEL = button("cancel", "Cancel");
+const END = button("end", "End");
 const TALK = ["mute", "hold"];
 
-const microphoneOff = ({ mode }) => (mode === "voice" ? "Microphone off." : "The microphone was not used.");
-const live = (word, tone, heading, hint, also = TALK) => ({ word, tone, heading, hint, main: END, also });
-const over = (word, tone, heading, hint, remedy, main = RETRY) => ({ word, tone, heading, hint, remedy, main, also: ["type"] });
-const blocked = (word, heading, hint, remedy, main) => over(word, "bad", heading, hint, remedy, main);
+const off = ({ mode }) => (mode === "voice" ? "Microphone off." : "The microphone was not used.");
+const row = (word, tone, heading, hint, main, also = []) => ({ word, tone, heading, hint, main, also });
+const live = (word, tone, heading, hint = "", also = TALK) => row(word, tone, heading, hint, END, also);
+const over = (word, tone, heading, hint, main = RETRY, remedy = "") => ({
+  ...row(word, tone, heading, hint, main, main.action === "type" ? [] : ["type"]),
+  remedy,
+});
+const blocked = (word, heading, hint, remedy, main) => over(word, "bad", heading, hint, main, remedy);
 
 export const SCREENS = {
-  idle: {
-    word: "Ready",
-    tone: "none",
-    heading: "Talk with the assistant.",
-    hint: "Press start and your browser will ask for the microphone. Nothing is heard before that.",
-    main: START,
-    also: ["type"],
-  },
-  asking: {
-    word: "Waiting for you",
-    tone: "warn",
-    heading: "Allow the microphone.",
-    hint: "Your browser is asking now, usually near the address bar.",
-    main: CANCEL,
-    also: ["type"],
-  },
-  connecting: {
-    word: "Connecting",
-    tone: "warn",
-    heading: "Connecting.",
-    hint: ({ mode }) =>
-      mode === "voice" ? "Your microphone is ready. Nothing is sent yet." : "The microphone stays off.",
-    main: CANCEL,
-  },
+  idle: row(
+    "Ready", "none", "Talk with the assistant.",
+    "Press start and your browser will ask for the microphone. Nothing is heard before that.", START, ["type"]
+  ),
+  asking: row(
+    "Waiting for you", "warn", "Allow the microphone.", "Your browser is asking now, usually near the address bar.",
+    CANCEL, ["type"]
+  ),
+  connecting: row(
+    "Connecting", "warn", "Connecting.",
+    ({ mode }) => (mode === "voice" ? "Your microphone is ready. Nothing is sent yet." : "The microphone stays off."),
+    CANCEL
+  ),
 
-  listening: live("Listening", "you", "Listening.", "Speak when you like. You can interrupt at any time."),
+  listening: live("Listening", "you", "Listening.", "Speak when you like."),
   hearing: live("Hearing you", "you", "Hearing you.", ({ holding }) => (holding ? "Let go to get an answer." : "")),
-  interrupted: live("Hearing you", "you", "Go ahead.", ""),
-  thinking: live("Thinking", "voice", "One moment.", (state) => (state.muted ? "You are muted." : ""), [...TALK, "stop"]),
+  interrupted: live("Hearing you", "you", "Go ahead."),
+  thinking: live("Thinking", "voice", "One moment.", ({ muted }) => (muted ? "You are muted." : ""), [...TALK, "stop"]),
   speaking: live("Speaking", "voice", "Speaking.", howToInterrupt, [...TALK, "stop"]),
   muted: live(
-    "Muted",
-    "warn",
-    "Muted.",
-    "Nothing is being heard. The microphone is still held by this page; End lets it go.",
-    ["mute"],
+    "Muted", "warn", "Muted.", "Nothing is being heard. The microphone is still held by this page; End lets it go.",
+    ["mute"]
   ),
-  hold: live(
-    "Waiting for you",
-    "you",
-    "Hold to talk.",
-    "Nothing is sent until you hold the button. Let go to get an answer.",
-  ),
+  hold: live("Waiting for you", "you", "Hold to talk.", "Nothing is sent until you hold the button. Let go to get an answer."),
   ready: live("Ready", "voice", "Type a message.", "The microphone is off. Answers come as text."),
   slow: live("Slow connection", "warn", "Slow connection.", "Your words may arrive late."),
   reconnecting: live(
-    "Reconnecting",
-    "warn",
-    "The connection dropped.",
-    ({ attempt }) => `Trying again with a fresh pass, ${attempt} of 5. Nothing is being sent.`,
-    [],
+    "Reconnecting", "warn", "The connection dropped.",
+    ({ attempt }) => `Trying again with a fresh pass, ${attempt} of 5. Nothing is being sent.`, []
   ),
   paused: live("Paused", "warn", "Paused by your device.", "A call or another app took the sound.", ["continue"]),
 
-  ended: over("Ended", "none", "Ended.", whatItWas, "", AGAIN),
-  "long-silence": over("Ended", "none", "Ended after a long silence.", whatItWas, "", AGAIN),
+  ended: over("Ended", "none", "Ended.", whatItWas, AGAIN),
+  "long-silence": over("Ended", "none", "Ended after a long silence.", whatItWas, AGAIN),
   "time-up": over(
-    "Time is up",
-    "warn",
-    "Time is up.",
-    (state) => `This session reached its limit of ${minutes(state.details.limitSeconds)}. ${microphoneOff(state)}`,
-    "",
-    AGAIN,
+    "Time is up", "warn", "Time is up.",
+    (state) => `This session reached its limit of ${duration(state.details.limitSeconds)}. ${off(state)}`, AGAIN
   ),
   quota: over(
-    "Allowance used",
-    "warn",
-    "Enough for now.",
-    (state) => `You have used your allowance. ${microphoneOff(state)}`,
-    ({ details }) => (details.retryAfter ? `Next one in ${clockText(details.retryAfter)}.` : "Come back later."),
+    "Allowance used", "warn", "Enough for now.", (state) => `You have used today's allowance. ${off(state)}`, RETRY,
+    ({ details }) => `Next one at ${timeOfDay(details.tomorrow)}.`
   ),
   budget: over(
-    "Ended",
-    "warn",
-    "Enough for one session.",
-    (state) => `This session used what it was given. ${microphoneOff(state)}`,
-    "",
-    AGAIN,
+    "Ended", "warn", "Enough for one session.", (state) => `This session used what it was given. ${off(state)}`,
+    AGAIN
   ),
-  busy: over("Busy", "warn", "All lines are busy.", microphoneOff, ({ details }) =>
+  busy: over("Busy", "warn", "All lines are busy.", off, RETRY, ({ details }) =>
     details.retryAfter > 0 ? `Try again in ${details.retryAfter} seconds.` : "Try again in a moment.",
   ),
   "pass-expired": over(
-    "Pass expired",
-    "warn",
-    "That pass has expired.",
-    (state) => `Passes last five minutes and work once. ${microphoneOff(state)}`,
-    "",
-    { action: "start", text: "Get a new one" },
+    "Pass expired", "warn", "That pass has expired.",
+    (state) => `Passes last five minutes and work once. ${off(state)}`, button("start", "Get a new one")
   ),
 
   denied: blocked(
-    "Microphone blocked",
-    "The microphone is blocked.",
-    "This page asked for the microphone and the browser said no. Nothing was heard.",
-    ({ details }) =>
-      details.allowedHere
-        ? "Allow the microphone for this browser in your system's privacy settings, then try again."
-        : "Open the site settings next to the address, allow the microphone, then try again.",
+    "Microphone blocked", "The microphone is blocked.",
+    "This page asked for the microphone and the browser said no. Nothing was heard.", howToAllow
   ),
   "no-microphone": blocked(
-    "No microphone",
-    "No microphone found.",
-    "Nothing was heard.",
-    "Plug one in or check that your system shows one, then try again.",
+    "No microphone", "No microphone found.", "Nothing was heard.",
+    "Plug one in or check that your system shows one, then try again."
   ),
   "busy-microphone": blocked(
-    "Microphone in use",
-    "The microphone is in use.",
-    "Nothing was heard.",
-    "Another app may be holding it. Close that app, then try again.",
+    "Microphone in use", "The microphone is in use.", "Nothing was heard.",
+    "Another app may be holding it. Close that app, then try again."
   ),
   "lost-microphone": blocked(
-    "Microphone gone",
-    "The microphone went away.",
+    "Microphone gone", "The microphone went away.",
     "It was unplugged, or permission was withdrawn. Nothing more is being sent.",
-    "Choose a microphone, then start again.",
-    AGAIN,
+    "Choose a microphone, then start again.", button("choose", "Choose a microphone")
   ),
   insecure: blocked(
-    "Not secure",
-    "This page needs a secure address.",
-    "Browsers allow the microphone only over https.",
-    "Open the https address of this page.",
-    { action: "secure", text: "Open the https address" },
+    "Not secure", "This page needs a secure address.", "Browsers allow the microphone only over https.",
+    "Open the https address.", button("secure", "Open the https address")
   ),
   "old-browser": blocked(
-    "Not supported",
-    "This browser cannot do live voice.",
-    "The microphone is off.",
-    "A current Chrome, Edge, Firefox or Safari can. Typing works here.",
+    "Not supported", "This browser cannot do live voice.", "The microphone is off.",
+    "A current Chrome, Edge, Firefox or Safari can. Typing works here.", button("type", "Type instead")
   ),
   "signed-out": blocked(
-    "Signed out",
-    "Please sign in again.",
-    (state) => `This page may not start a session. ${microphoneOff(state)}`,
-    ({ details }) => details.message || "Your sign-in has expired.",
+    "Signed out", "Please sign in again.",
+    (state) => `Your sign-in has expired, or this page may not start a session. ${off(state)}`,
+    ({ details }) => details.message || "Sign in where you did before.", button("sign-in", "Sign in")
   ),
   "provider-down": blocked(
-    "Not answering",
-    "The speech service is not answering.",
-    (state) => `It is not your connection. ${microphoneOff(state)}`,
-    "Try again in a minute.",
+    "Not answering", "The speech service is not answering.", (state) => `It is not your connection. ${off(state)}`,
+    "Try again in a minute."
   ),
-  unreachable: blocked(
-    "Offline",
-    "The relay cannot be reached.",
-    microphoneOff,
-    "Check your connection, then try again.",
-  ),
+  unreachable: blocked("Offline", "The relay cannot be reached.", off, "Check your connection, then try again."),
   policy: blocked(
-    "Not allowed",
-    "That is not allowed here.",
-    microphoneOff,
-    ({ details }) => details.message || "The relay ended the session.",
-    AGAIN,
+    "Not allowed", "That is not allowed here.", off,
+    ({ details }) => details.message || "The relay ended the session.", AGAIN
   ),
-  error: blocked("Error", "Something went wrong.", microphoneOff, whatToReport, AGAIN),
+  error: blocked("Error", "Something went wrong.", off, whatToReport, AGAIN),
 };
 
 /** The row for a screen, with what depends on the state filled in. */
 export function describe(screen, state) {
-  const row = SCREENS[screen] ?? SCREENS.error;
-  const say = (part) => (typeof part === "function" ? part(state) : part ?? "");
-  const also = (row.also ?? [])
+  const found = SCREENS[screen] ?? SCREENS.error;
+  const say = (part = "") => (typeof part === "function" ? part(state) : part);
+  const also = found.also
     .filter((action) => state.mode === "voice" || !TALK.includes(action))
     .map((action) => (action === "mute" && state.manual ? "hands-free" : action));
-  return { ...row, hint: say(row.hint), remedy: say(row.remedy), also };
+  return { ...found, hint: say(found.hint), remedy: say(found.remedy), also };
+}
+
+function howToAllow({ details }) {
+  return details.allowedHere
+    ? "Allow the microphone for this browser in your system's privacy settings, then try again."
+    : "Open the site settings next to the address, allow the microphone, then try again.";
 }
 
 function howToInterrupt({ mode, manual, muted }) {
@@ -199,7 +146,7 @@ function howToInterrupt({ mode, manual, muted }) {
 function whatItWas(state) {
   const { seconds = 0, turns = 0 } = state.details;
   const length = `${clockText(seconds)}, ${turns} ${turns === 1 ? "turn" : "turns"}.`;
-  return `${microphoneOff(state)} ${length} The transcript stays until you close this tab.`;
+  return `${off(state)} ${length} The transcript stays until you close this tab.`;
 }
 
 function whatToReport({ details }) {
@@ -207,9 +154,12 @@ function whatToReport({ details }) {
   return details.message || "Start again.";
 }
 
-function minutes(seconds) {
+function duration(seconds) {
   if (!seconds) return "time";
-  if (seconds < 60) return seconds === 1 ? "1 second" : `${seconds} seconds`;
-  const whole = Math.round(seconds / 60);
-  return whole === 1 ? "1 minute" : `${whole} minutes`;
+  const [count, unit] = seconds < 60 ? [seconds, "second"] : [Math.round(seconds / 60), "minute"];
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
+
+function timeOfDay(date) {
+  return date ? date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : "midnight UTC";
 }

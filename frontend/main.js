@@ -1,10 +1,8 @@
-/** Wires the page: what the person does goes to the call, what the call tells goes to the view. */
+/** Wires the page: what the person does goes to the conversation, what that tells goes to the view. */
 
-import { listMicrophones } from "./audio/capture.js";
-import { Call } from "./call.js";
+import { Airlock, listMicrophones } from "./airlock.js";
 import { linesCountedHere, linesOfReceipt } from "./receipt.js";
-import { IDLE, next, screenOf } from "./state.js";
-import { Transcript } from "./transcript.js";
+import { isAtRest } from "./state.js";
 import { View } from "./view.js";
 
 const TICK_MILLISECONDS = 250;
@@ -14,7 +12,10 @@ const LEVEL_TEXT_MILLISECONDS = 3000;
 const SILENT_LEVEL = 0.0005;
 const GOOD_LEVEL = 0.01;
 
-let state = IDLE;
+// `?raw=1` takes the microphone as it is, for tests that compare what arrived with what was played into it.
+const airlock = new Airlock({ processing: new URLSearchParams(location.search).get("raw") !== "1" });
+const { counters } = airlock;
+
 let microphoneId = "";
 let lastHeard = 0;
 let loudest = 0;
@@ -22,105 +23,110 @@ let levelTextAt = 0;
 let secondsLeftBefore = Infinity;
 let retryTimer;
 let silenceTold = false;
-
-const provider = document.querySelector('meta[name="airlock-provider"]').content;
+let before = { ...counters };
+let stores = "nothing";
 
 const view = new View({
-  start: () => start("voice"),
-  end: () => call.end(),
-  cancel: () => call.cancel(),
+  start: () => start(),
+  end: () => airlock.end(),
+  cancel: () => airlock.cancel(),
   secure: () => location.assign(`https://${location.host}${location.pathname}`),
+  "sign-in": () => location.reload(),
+  choose: () => view.chooseMicrophone() || start(),
   type: () => {
-    if (state.phase === "asking") call.cancel();
-    start("text");
+    if (airlock.state === "asking") airlock.cancel();
+    start(true);
     view.focusMessage();
   },
   say: (text) => {
-    if (["idle", "ended", "failed"].includes(state.phase)) start("text");
-    call.say(text);
+    if (isAtRest(airlock.facts)) start(true);
+    airlock.say(text);
   },
-  stop: () => call.stopSpeaking(),
-  mute: () => call.mute(!state.muted),
-  hold: (down) => call.hold(down),
-  "hands-free": () => call.handsFree(),
-  continue: () => call.resume(),
+  stop: () => airlock.stopSpeaking(),
+  mute: () => airlock.mute(!airlock.facts.muted),
+  hold: (down) => airlock.hold(down),
+  "hands-free": () => airlock.handsFree(),
+  continue: () => airlock.resume(),
   microphone: (id) => {
     microphoneId = id;
-    if (state.phase === "live" && state.mode === "voice") call.changeMicrophone(id);
+    if (airlock.facts.phase === "live") airlock.changeMicrophone(id);
   },
-  copy: () => navigator.clipboard?.writeText(transcript.toText()).then(() => view.announce("Transcript copied.")),
+  copy: async () => {
+    try {
+      await navigator.clipboard.writeText(airlock.transcript);
+      view.notice("Transcript copied.");
+    } catch {
+      view.notice("This browser does not let the page copy. Save works.");
+    }
+  },
   save,
 });
 
-const transcript = new Transcript((turn) => {
+const on = (type, listener) => airlock.addEventListener(type, ({ detail }) => listener(detail));
+on("state", changed);
+on("level", level);
+on("notice", (text) => view.notice(text));
+on("about", (told) => {
+  view.ledger(told.provider, (stores = told.stores));
+  showTime();
+});
+on("event", ({ direction, event }) => view.event(direction, event));
+on("microphone", ({ deviceId }) => {
+  microphoneId = deviceId ?? microphoneId;
+  refreshMicrophones();
+});
+on("turn", (turn) => {
   view.turn(turn);
-  if (turn.who === "assistant" && turn.final && turn.text && view.announcesReplies) view.announce(turn.text);
+  if (turn.who === "note" || (turn.who === "assistant" && turn.final && view.announcesReplies)) view.announce(turn.text);
 });
 
-const call = new Call({
-  getState: () => state,
-  dispatch,
-  transcript,
-  tell: {
-    pass: (pass) => view.ledger(pass.provider, pass.stores),
-    started: (event) => view.ledger(event.provider, event.stores),
-    level,
-    notice: (text) => view.notice(text),
-    microphone: (stream) => {
-      microphoneId = stream.getAudioTracks()[0]?.getSettings().deviceId ?? microphoneId;
-      refreshMicrophones();
-    },
-  },
-});
-
-function start(mode) {
+function start(text = false) {
   clearInterval(retryTimer);
   view.receipt(null);
   view.notice("");
-  secondsLeftBefore = Infinity;
-  lastHeard = Infinity;
-  call.start(mode, microphoneId);
+  secondsLeftBefore = lastHeard = Infinity;
+  before = { ...counters };
+  airlock.start({ text, microphoneId, voice: view.voice });
 }
 
-function dispatch(event) {
-  const before = state;
-  state = next(state, event);
-  if (state === before) return;
-  if (state.phase === "live" && before.phase !== "live") lastHeard = performance.now();
-  view.show(screenOf(state), state);
-  const finished = before.sounding && !state.sounding && state.phase === "live" && screenOf(state) === "listening";
-  if (finished) view.announce("Assistant finished. Listening.");
-  const over = state.phase === "ended" || state.phase === "failed";
-  if (over) showReceipt();
-  if (over && state.details.retryAfter > 0) countDown(state.details.retryAfter);
+function changed({ screen, facts, before: then }) {
+  if (facts.phase === "live" && then.phase !== "live") lastHeard = performance.now();
+  view.show(screen, facts);
+  if (then.sounding && screen === "listening") view.announce("Assistant finished. Listening.");
+  if (isAtRest(facts)) over(facts);
   showTime();
+  showFigures();
 }
 
-/** The relay's, if it sent one; a page that closes the connection itself hears no more and says what it counted. */
-function showReceipt() {
+function over({ phase, problem, details }) {
   view.levelText("");
-  view.notice("");
-  if (call.receipt) view.receipt(linesOfReceipt(call.receipt));
-  else if (state.details.seconds) view.receipt(linesCountedHere({ ...call.counters, seconds: state.details.seconds }));
+  if (phase === "ended") view.notice("");
+  // A page that closes the connection itself hears no more of the relay, and says what it counted.
+  if (airlock.receipt) view.receipt(linesOfReceipt(airlock.receipt));
+  else if (details.seconds) view.receipt(linesCountedHere(details.seconds, before, counters, stores));
+  if (problem === "quota") view.forbid();
+  else if (details.retryAfter > 0) countDown(details.retryAfter);
 }
 
 /** A refusal that says when to come back: the button waits with the person. */
 function countDown(seconds) {
-  view.wait(seconds);
-  retryTimer = setInterval(() => {
-    seconds -= 1;
-    view.wait(seconds);
-    if (seconds <= 0) clearInterval(retryTimer);
-  }, 1000);
+  const until = performance.now() + seconds * 1000;
+  const show = () => {
+    const left = (until - performance.now()) / 1000;
+    view.wait(left);
+    if (left <= 0) clearInterval(retryTimer);
+  };
+  retryTimer = setInterval(show, TICK_MILLISECONDS);
+  show();
 }
 
-function level(side, value) {
+function level({ side, level: value }) {
   view.level(side, value);
   if (side !== "you") return;
   const now = performance.now();
   loudest = Math.max(loudest, value);
   // Only unbroken silence tells of a wrong microphone; the assistant's turn and a muted microphone do not count.
-  if (value > SILENT_LEVEL || screenOf(state) !== "listening") {
+  if (value > SILENT_LEVEL || airlock.state !== "listening") {
     lastHeard = now;
     silenceTold = false;
   } else if (now - lastHeard > NOTHING_HEARD_MILLISECONDS && !silenceTold) {
@@ -134,18 +140,22 @@ function level(side, value) {
 }
 
 function showTime() {
-  const { deadline } = call;
-  if (!deadline) return view.time(null, 0);
-  const now = performance.now();
-  const left = deadline.secondsLeft(now);
-  view.time(left, deadline.share(now));
+  const left = airlock.timeLeft;
+  view.time(left);
+  if (!left) return;
   for (const seconds of ANNOUNCED_SECONDS) {
     // Only when it is passed: a session that starts with less is no news.
-    if (secondsLeftBefore !== Infinity && secondsLeftBefore > seconds && left <= seconds) {
+    if (secondsLeftBefore !== Infinity && secondsLeftBefore > seconds && left.seconds <= seconds) {
       view.announce(seconds === 60 ? "One minute left." : `${seconds} seconds left.`);
     }
   }
-  secondsLeftBefore = left;
+  secondsLeftBefore = left.seconds;
+}
+
+function showFigures() {
+  const waited = counters.lastAnswer?.milliseconds;
+  const used = counters.usedTokens - before.usedTokens;
+  view.figures([waited && `answered in ${(waited / 1000).toFixed(1)} s`, used && `${used} tokens`].filter(Boolean));
 }
 
 async function refreshMicrophones() {
@@ -153,7 +163,7 @@ async function refreshMicrophones() {
 }
 
 function save() {
-  const address = URL.createObjectURL(new Blob([transcript.toText()], { type: "text/plain" }));
+  const address = URL.createObjectURL(new Blob([airlock.transcript], { type: "text/plain" }));
   const link = document.createElement("a");
   link.href = address;
   link.download = "transcript.txt";
@@ -162,20 +172,10 @@ function save() {
 }
 
 setInterval(showTime, TICK_MILLISECONDS);
-addEventListener("offline", () => call.offline());
-addEventListener("pagehide", () => call.life && call.end());
 navigator.mediaDevices?.addEventListener("devicechange", refreshMicrophones);
-view.ledger(provider, "nothing");
-view.show(screenOf(state), state);
+view.ledger(document.querySelector('meta[name="airlock-provider"]').content, stores);
+view.show(airlock.state, airlock.facts);
+showTime();
 
-// For tests and the curious: how far the page is and how much it moved. No token, and nothing that was said.
-window.airlock = Object.freeze(
-  Object.defineProperties(
-    {},
-    Object.fromEntries(
-      Object.keys(call.counters)
-        .map((name) => [name, { enumerable: true, get: () => call.counters[name] }])
-        .concat([["state", { enumerable: true, get: () => screenOf(state) }]]),
-    ),
-  ),
-);
+// For tests and the curious. It holds no token.
+window.airlock = airlock;

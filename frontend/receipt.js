@@ -3,24 +3,29 @@
 import { WIRE_RATE } from "./audio/pcm.js";
 import { clockText } from "./deadline.js";
 
+const seconds = (value) => `${(value ?? 0).toFixed(1)} s of audio`;
+
 export function linesOfReceipt(receipt) {
-  const tokens = receipt.tokens?.total_tokens ?? receipt.tokens?.total;
   return [
     ["Session", receipt.session_id],
     ["Ended", String(receipt.ending ?? receipt.code ?? "").replaceAll("_", " ")],
     ["Lasted", clockText(receipt.duration_seconds ?? 0)],
-    ["You spoke into it", `${(receipt.audio_in_seconds ?? 0).toFixed(1)} s of audio`],
-    ["It answered with", `${(receipt.audio_out_seconds ?? 0).toFixed(1)} s of audio`],
-    ...(Number.isFinite(tokens) ? [["Tokens used", String(tokens)]] : []),
+    ["You spoke into it", seconds(receipt.audio_in_seconds)],
+    ["It answered with", seconds(receipt.audio_out_seconds)],
+    ["Tokens used", receipt.tokens?.total],
     ["Kept by the relay", `${receipt.stored_bytes} bytes`],
-  ].filter(([, value]) => value);
+  ].filter(([, value]) => value !== undefined && value !== "");
 }
 
-export function linesCountedHere({ seconds, sentSamples, receivedSamples }) {
+/** `before` and `after` are the counters at the start and the end; `stores` is the relay's word of what it keeps. */
+export function linesCountedHere(lasted, before, after, stores) {
+  const counted = (name) => after[name] - before[name];
   return [
     ["Counted by", "this page"],
-    ["Lasted", clockText(seconds)],
-    ["You spoke into it", `${(sentSamples / WIRE_RATE).toFixed(1)} s of audio`],
-    ["It answered with", `${(receivedSamples / WIRE_RATE).toFixed(1)} s of audio`],
+    ["Lasted", clockText(lasted)],
+    ["You spoke into it", seconds(counted("sentSamples") / WIRE_RATE)],
+    ["It answered with", seconds(counted("receivedSamples") / WIRE_RATE)],
+    ["Tokens used", counted("usedTokens")],
+    ["Kept by the relay", stores],
   ];
 }

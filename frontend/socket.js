@@ -9,35 +9,36 @@ const TOKEN_PREFIX = "openai-insecure-api-key.";
 const MOST_BUFFERED_BYTES = 256 * 1024;
 
 export class RelaySocket {
-  /** `onEvent(event)` for every event; `onClose(code, lastError)` once, however the connection ends. */
-  constructor(url, token, { onEvent, onClose }) {
+  /** `onEvent(event)` for every event; `onSent(event)` for what went out; `onClose(code, lastError)` once. */
+  constructor(url, token, { onEvent, onSent, onClose }) {
     this.droppedFrames = 0;
-    this.lastError = null;
+    this.onSent = onSent;
     this.socket = new WebSocket(url, ["realtime", TOKEN_PREFIX + token, "airlock.v1"]);
+    let lastError = null;
     this.socket.onmessage = ({ data }) => {
       const event = parse(data);
-      if (event?.type === "error") this.lastError = event.error ?? {};
+      if (event?.type === "error") lastError = event.error ?? {};
       if (event) onEvent(event);
     };
-    this.socket.onclose = ({ code }) => {
-      onClose(code, this.lastError);
-    };
+    this.socket.onclose = ({ code }) => onClose(code, lastError);
   }
 
+  /** False if the connection is not open. */
   send(event) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(event));
+    if (this.socket.readyState !== WebSocket.OPEN) return false;
+    this.socket.send(JSON.stringify(event));
+    this.onSent(event);
+    return true;
   }
 
   /** Sends PCM16 samples; false if the connection cannot take them now. */
   sendAudio(samples) {
-    if (this.socket.readyState !== WebSocket.OPEN) return false;
     if (this.socket.bufferedAmount > MOST_BUFFERED_BYTES) {
       this.droppedFrames += 1;
       return false;
     }
     const audio = encodeBase64(new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength));
-    this.socket.send(JSON.stringify({ type: "input_audio_buffer.append", audio }));
-    return true;
+    return this.send({ type: "input_audio_buffer.append", audio });
   }
 
   /** Closes without telling `onClose`: whoever closes knows why. */

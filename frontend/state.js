@@ -22,73 +22,55 @@ export const IDLE = Object.freeze({
   details: Object.freeze({}), // what that row tells
 });
 
-const AT_REST = new Set(["idle", "ended", "failed"]);
-const SILENT = { hearing: false, thinking: false, sounding: false, interrupted: false, paused: false, slow: false };
-const HANDS_FREE = { manual: false, holding: false };
+const QUIET = {
+  hearing: false,
+  thinking: false,
+  sounding: false,
+  interrupted: false,
+  paused: false,
+  slow: false,
+  manual: false,
+  holding: false,
+};
+
+export const isAtRest = ({ phase }) => ["idle", "ended", "failed"].includes(phase);
+
+/** Nobody speaks, and no answer is on its way. */
+export const isQuiet = ({ phase, hearing, thinking, sounding }) => phase === "live" && !(hearing || thinking || sounding);
+
+/** What moves from phase to phase; false where it does not fit. */
+const MOVES = {
+  start: (state, { mode }) => isAtRest(state) && { ...IDLE, mode, phase: mode === "voice" ? "asking" : "connecting" },
+  microphone: (state) => state.phase === "asking" && { ...state, phase: "connecting" },
+  connected: (state) => /connecting$/.test(state.phase) && { ...state, ...QUIET, phase: "live", attempt: 0 },
+  dropped: (state, { attempt }) =>
+    !isAtRest(state) && state.phase !== "asking" && { ...state, ...QUIET, phase: "reconnecting", attempt },
+  ended: (state, { details = {} }) => !isAtRest(state) && { ...IDLE, mode: state.mode, phase: "ended", details },
+  failed: (state, { problem, details = {} }) =>
+    !isAtRest(state) && { ...IDLE, mode: state.mode, phase: "failed", problem, details },
+  cancelled: ({ phase }) => (phase === "asking" || phase === "connecting") && IDLE,
+  muted: (state, { on }) => state.mode === "voice" && /^live|^reconn/.test(state.phase) && { ...state, muted: on },
+};
+
+/** What changes within a live session. */
+const FACTS = {
+  "speech-started": ({ sounding }, { interrupts }) => ({ hearing: true, thinking: false, interrupted: sounding && interrupts }),
+  "speech-stopped": () => ({ hearing: false, interrupted: false, thinking: true }),
+  manual: ({ holding }, { on }) => ({ manual: on, holding: on && holding }),
+  holding: ({ manual }, { on }) => manual && { holding: on, hearing: on, interrupted: false },
+  settled: () => ({ interrupted: false }),
+  answering: () => ({ thinking: true }),
+  answered: () => ({ thinking: false }),
+  "sound-started": () => ({ sounding: true, thinking: false }),
+  "sound-stopped": () => ({ sounding: false }),
+  paused: (_, { on }) => ({ paused: on }),
+  slow: (_, { on }) => ({ slow: on }),
+};
 
 /** The state after an event. What does not fit the state changes nothing. */
 export function next(state, event) {
-  switch (event.type) {
-    case "start":
-      return AT_REST.has(state.phase)
-        ? { ...IDLE, mode: event.mode, phase: event.mode === "voice" ? "asking" : "connecting" }
-        : state;
-    case "microphone":
-      return state.phase === "asking" ? { ...state, phase: "connecting" } : state;
-    case "connected":
-      return state.phase === "connecting" || state.phase === "reconnecting"
-        ? { ...state, ...SILENT, ...HANDS_FREE, phase: "live", attempt: 0 }
-        : state;
-    case "dropped":
-      return AT_REST.has(state.phase) || state.phase === "asking"
-        ? state
-        : { ...state, ...SILENT, ...HANDS_FREE, phase: "reconnecting", attempt: event.attempt };
-    case "ended":
-      return AT_REST.has(state.phase)
-        ? state
-        : { ...IDLE, mode: state.mode, phase: "ended", details: event.details ?? {} };
-    case "failed":
-      return AT_REST.has(state.phase)
-        ? state
-        : { ...IDLE, mode: state.mode, phase: "failed", problem: event.problem, details: event.details ?? {} };
-    case "cancelled":
-      return state.phase === "asking" || state.phase === "connecting" ? IDLE : state;
-    case "muted":
-      return state.mode === "voice" && (state.phase === "live" || state.phase === "reconnecting")
-        ? { ...state, muted: event.on }
-        : state;
-    default:
-      return state.phase === "live" ? { ...state, ...factsAfter(state, event) } : state;
-  }
-}
-
-function factsAfter(state, event) {
-  switch (event.type) {
-    case "speech-started":
-      return { hearing: true, thinking: false, interrupted: state.sounding && event.interrupts };
-    case "speech-stopped":
-      return { hearing: false, interrupted: false, thinking: true };
-    case "manual":
-      return { manual: event.on, holding: event.on && state.holding };
-    case "holding":
-      return state.manual ? { holding: event.on, hearing: event.on, interrupted: false } : {};
-    case "settled":
-      return { interrupted: false };
-    case "answering":
-      return { thinking: true };
-    case "answered":
-      return { thinking: false };
-    case "sound-started":
-      return { sounding: true, thinking: false };
-    case "sound-stopped":
-      return { sounding: false };
-    case "paused":
-      return { paused: event.on };
-    case "slow":
-      return { slow: event.on };
-    default:
-      return {};
-  }
+  const facts = state.phase === "live" && FACTS[event.type]?.(state, event);
+  return MOVES[event.type]?.(state, event) || (facts ? { ...state, ...facts } : state);
 }
 
 /** The row of the copy table to show. */

@@ -8,7 +8,7 @@ export class Transcript {
 
   /** The turn with this id, added at the end if there is none. `who` is "you", "assistant" or "note". */
   turn(id, who) {
-    const known = this.turns.find((turn) => turn.id === id);
+    const known = this.turns.findLast((turn) => turn.id === id);
     if (known) return known;
     const turn = { id, who, text: "", final: false, interrupted: false };
     this.turns.push(turn);
@@ -34,7 +34,7 @@ export class Transcript {
 
   /** Marks a turn as interrupted after `share` (0 to 1) of its text, and forgets the rest: nobody heard it. */
   interrupt(id, share) {
-    const turn = this.turns.find((candidate) => candidate.id === id);
+    const turn = this.turns.findLast((candidate) => candidate.id === id);
     if (!turn || turn.interrupted) return;
     turn.text = wholeWords(turn.text, Math.round(turn.text.length * Math.min(1, Math.max(0, share))));
     turn.interrupted = turn.final = true;

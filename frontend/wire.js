@@ -12,6 +12,7 @@ const FALL = 240;
 const CUT = 40; // falls flat in about 120 ms when interrupted
 const STEP = 250;
 const BREATH = 2;
+const LIVE = ["listening", "hearing", "interrupted", "slow", "speaking", "thinking"]; // elsewhere the lines are still
 
 // Speech has an RMS of about 0.1 of full scale; the root lets quiet voices show.
 const amplitudeOf = (level) => Math.min(1, Math.sqrt(level * 5)) * MOST;
@@ -81,7 +82,7 @@ export class Wire {
   show(screen) {
     this.you.breathes = screen === "listening";
     this.assistant.cut = screen === "interrupted";
-    if (!["listening", "hearing", "interrupted", "slow", "speaking", "thinking"].includes(screen)) this.you.target = 0;
+    if (!LIVE.includes(screen)) this.you.target = this.you.amplitude = this.assistant.amplitude = 0;
     if (screen !== "speaking") this.assistant.target = 0;
     this.wake();
   }

@@ -5,6 +5,7 @@ Only what was read then can ever be served, so no request can name a file outsid
 
 from __future__ import annotations
 
+import gzip
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class PageFile:
     """One file as it is served."""
 
     content: bytes
+    compressed: bytes
     mime_type: str
     etag: str
 
@@ -45,7 +47,8 @@ def read_page(folder: Path, *, provider: str = "") -> dict[str, PageFile]:
         if name == "index.html":
             name = ""
             content = content.replace(PROVIDER_PLACEHOLDER.encode(), html.escape(provider).encode())
-        files[f"/{name}"] = PageFile(content, mime_type, sha256(content).hexdigest()[:32])
+        compressed = gzip.compress(content, mtime=0)
+        files[f"/{name}"] = PageFile(content, compressed, mime_type, sha256(content).hexdigest()[:32])
     return files
 
 
@@ -82,11 +85,23 @@ def add_page(app: web.Application, files: Mapping[str, PageFile], headers: Mappi
 
 
 async def _answer(file: PageFile, headers: Mapping[str, str], request: web.Request) -> web.Response:
-    """The page itself is never kept by a browser; its parts are, and asked about each time."""
-    if any(etag.value == file.etag for etag in request.if_none_match or ()):
+    """The page itself is never kept by a browser; its parts are, and asked about each time.
+
+    Compressed for whoever takes it: all of it is public and the same for everybody, so its length tells nothing.
+    """
+    zipped = "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "")
+    etag = f"{file.etag}-gzip" if zipped else file.etag
+    if any(known.value == etag for known in request.if_none_match or ()):
         response = web.Response(status=304, headers=headers)
     else:
-        response = web.Response(body=file.content, content_type=file.mime_type, charset="utf-8", headers=headers)
-    response.etag = file.etag
+        body = file.compressed if zipped else file.content
+        response = web.Response(body=body, content_type=file.mime_type, charset="utf-8", headers=headers)
+        if zipped:
+            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    response.etag = etag
+    response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+    if file.mime_type == "text/javascript":
+        # Another site may import the library: it is the same for everybody, and holds no secret.
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
     response.headers[hdrs.CACHE_CONTROL] = "no-store" if file.mime_type == "text/html" else "no-cache"
     return response

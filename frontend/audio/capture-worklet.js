@@ -5,13 +5,15 @@ import { Resampler } from "./resampler.js";
 
 // 20 ms would double the messages; 100 ms can be felt.
 const FRAME_SAMPLES = 40 * WIRE_SAMPLES_PER_MS;
-const LONGEST_BLOCK = 1024; // 128 today; browsers may come to render more at once
+const BLOCK = 128;
+const LONGEST_BLOCK = 1024; // browsers may come to render more at once
 
 class Capture extends AudioWorkletProcessor {
   constructor() {
     super();
     this.resampler = new Resampler(sampleRate, WIRE_RATE, LONGEST_BLOCK);
     this.resampled = new Float32Array(this.resampler.longestOutput);
+    this.silence = new Float32Array(BLOCK);
     this.frame = new Int16Array(FRAME_SAMPLES);
     this.filled = 0;
     this.stopped = false;
@@ -20,8 +22,8 @@ class Capture extends AudioWorkletProcessor {
 
   process([[block]]) {
     if (this.stopped) return false;
-    if (!block) return true; // not connected yet, or the device sends nothing
-    const count = this.resampler.process(block, this.resampled);
+    // Firefox gives nothing at all for a muted microphone, and silence is what ends a turn.
+    const count = this.resampler.process(block ?? this.silence, this.resampled);
     for (let i = 0; i < count; i++) {
       this.frame[this.filled++] = pcm16(this.resampled[i]);
       if (this.filled === FRAME_SAMPLES) this.send();
@@ -31,7 +33,7 @@ class Capture extends AudioWorkletProcessor {
 
   send() {
     const samples = this.frame;
-    this.port.postMessage({ samples, level: loudness(samples) }, [samples.buffer]);
+    this.port.postMessage({ samples, level: loudness(samples), time: currentTime }, [samples.buffer]);
     this.frame = new Int16Array(FRAME_SAMPLES);
     this.filled = 0;
   }

@@ -2,21 +2,18 @@
 
 const WORKLET = new URL("./capture-worklet.js", import.meta.url);
 
-// `?raw=1` hands over the microphone as it is, for tests that compare what arrived with what was played into it.
-// Echo cancellation is what lets people talk over loudspeakers; without it the assistant interrupts itself.
-const PROCESSING = new URLSearchParams(globalThis.location?.search).get("raw") !== "1";
-
 /**
- * Asks for the microphone. Never settles while the person ignores the browser's question.
+ * Asks for the microphone. Never settles while the person ignores the browser's question. Echo cancellation is what lets
+ * people talk over loudspeakers; without `processing` the microphone comes as it is.
  *
  * Returns `{stream, usedDefault}`; `usedDefault` is true if the chosen device is gone and the default one was taken.
  */
-export async function askForMicrophone(deviceId) {
+export async function askForMicrophone(deviceId, processing) {
   const audio = {
     channelCount: 1,
-    echoCancellation: PROCESSING,
-    noiseSuppression: PROCESSING,
-    autoGainControl: PROCESSING,
+    echoCancellation: processing,
+    noiseSuppression: processing,
+    autoGainControl: processing,
   };
   if (deviceId) {
     try {
@@ -43,8 +40,12 @@ export function microphoneProblem(error) {
   return problems[error?.name] ?? "error";
 }
 
-export function cancelsEcho(stream) {
-  return stream.getAudioTracks()[0]?.getSettings().echoCancellation !== false;
+export async function isGranted() {
+  try {
+    return (await navigator.permissions.query({ name: "microphone" })).state === "granted";
+  } catch {
+    return false; // not every browser can be asked
+  }
 }
 
 export function stopTracks(stream) {
@@ -65,7 +66,7 @@ export function loadCapture(context) {
 }
 
 /**
- * Calls `onFrame({samples, level})` every 40 ms with 24 kHz PCM16, until the returned function is called.
+ * Calls `onFrame({samples, level, time})` every 40 ms with 24 kHz PCM16 that ended at `time` of the context, until the returned function is called.
  *
  * The context runs at the device's own rate: Firefox refuses a microphone in a context of another rate. The node is
  * connected to nothing, so the microphone can never reach the loudspeaker.

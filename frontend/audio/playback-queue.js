@@ -10,6 +10,7 @@ import { WIRE_SAMPLES_PER_MS, float } from "./pcm.js";
 const FIRST_THRESHOLD = 60 * WIRE_SAMPLES_PER_MS;
 const THRESHOLD_STEP = 40 * WIRE_SAMPLES_PER_MS;
 const LAST_THRESHOLD = 240 * WIRE_SAMPLES_PER_MS;
+const MOST_WAITING = 300000 * WIRE_SAMPLES_PER_MS; // five minutes, 14 MB
 const DECAY = 5 * WIRE_SAMPLES_PER_MS;
 
 export class PlaybackQueue {
@@ -26,14 +27,19 @@ export class PlaybackQueue {
     this.itemPlayed = 0;
     this.totalPlayed = 0;
     this.underruns = 0;
+    this.overflowed = 0;
     this.complete = new Set();
     this.lastSample = 0;
     this.decaying = 0;
   }
 
-  /** Adds PCM16 samples of an item. Items are heard in the order in which they came. */
+  /** Adds PCM16 samples of an item. Items are heard in the order in which they came; what is too much is left out. */
   push(item, samples) {
     if (samples.length === 0) return;
+    if (this.waiting + samples.length > MOST_WAITING) {
+      this.overflowed += samples.length;
+      return;
+    }
     const chunk = { item, samples, offset: 0, next: null };
     if (this.tail) this.tail.next = chunk;
     else this.head = chunk;

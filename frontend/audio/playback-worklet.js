@@ -47,8 +47,8 @@ class Playback extends AudioWorkletProcessor {
   }
 
   post(message) {
-    const { totalPlayed, underruns } = this.queue;
-    this.port.postMessage({ ...message, totalPlayed, underruns });
+    const { totalPlayed, underruns, overflowed } = this.queue;
+    this.port.postMessage({ ...message, time: currentTime, totalPlayed, underruns, overflowed });
   }
 
   // Only for a device on which the browser would not make a 24 kHz context.

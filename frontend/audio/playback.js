@@ -14,18 +14,14 @@ export function loadPlayback(context) {
 }
 
 export class Playback {
-  /** `onEvent(event)` is told `started`, `position`, `finished`, `underrun`; the counters are up to date by then. */
+  /** `onEvent(event)` is told `started`, `position`, `finished`, `underrun`, and when that is heard. */
   constructor(context, onEvent) {
     this.context = context;
-    this.totalPlayed = 0;
-    this.underruns = 0;
     this.flushes = [];
     this.node = new AudioWorkletNode(context, "playback", { numberOfInputs: 0, outputChannelCount: [1] });
     this.node.port.onmessage = ({ data }) => {
-      this.totalPlayed = data.totalPlayed;
-      this.underruns = data.underruns;
       if (data.type === "flushed") this.flushes.shift()?.(data);
-      else onEvent(data);
+      else onEvent({ ...data, audibleAt: this.audibleAt(data.time) });
     };
     this.node.connect(context.destination);
   }
@@ -42,6 +38,14 @@ export class Playback {
   flush() {
     this.node.port.postMessage({ type: "flush" });
     return new Promise((resolve) => this.flushes.push(resolve));
+  }
+
+  /** When what the worklet makes at `time` of the context is heard, on the clock of `performance.now`. */
+  audibleAt(time) {
+    const { contextTime, performanceTime } = this.context.getOutputTimestamp();
+    const byLatency = performance.now() + (time - this.context.currentTime + this.latency) * 1000;
+    // Firefox's timestamps leave the latency out, as do those of a context that has only just begun.
+    return Math.max(byLatency, performanceTime + (time - contextTime) * 1000);
   }
 
   /** How long a sample takes from the worklet to the ear, in seconds. */

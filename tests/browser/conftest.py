@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Playwright, sync_playwright
 
 from tests.browser.microphone_page import MicrophonePage
+from tests.browser.scripted_relay import Scene, ScriptedRelay
 from tests.browser.simulator import SimulatorHandle
 from tests.browser.speech import Speech, speak
 from tests.stack import Stack
@@ -63,6 +64,37 @@ def launch(playwright: Playwright) -> Iterator[Launch]:
             return browser
 
         yield start
+
+
+@pytest.fixture(scope="package")
+def talking_browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for many pages, with somebody at its microphone who does not stop talking."""
+    sentences = ["How long does one pass last? And if I refresh the page?"] * 4
+    speech = speak(tmp_path_factory.mktemp("talking"), *sentences, pause_seconds=0.1)
+    arguments = [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={speech.path}",
+    ]
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def context(talking_browser: Browser) -> Iterator[BrowserContext]:
+    """Where one scene plays; a test may prepare it."""
+    context = talking_browser.new_context(viewport={"width": 1100, "height": 800}, locale="en-GB")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def scene(context: BrowserContext, stack: Stack) -> Scene:
+    """The page, with a relay that says what the test wants."""
+    page = context.new_page()
+    relay = ScriptedRelay(page, stack.relay_base_urls[0].replace("http", "ws", 1) + "/realtime")
+    return Scene(MicrophonePage(page, stack.page_url), relay)
 
 
 @pytest.fixture

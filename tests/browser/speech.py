@@ -73,5 +73,10 @@ def envelope_correlation(received: Samples, expected: Samples) -> float:
     return max((float(np.corrcoef(heard[at : at + len(wanted)], wanted)[0, 1]) for at in shifts), default=0.0)
 
 
+def figures(*parts: object) -> None:
+    """What a measurement found, for who runs the tests with ``-s``."""
+    print("\n  " + " ".join(f"{part:.5g}" if isinstance(part, float) else str(part) for part in parts))  # noqa: T201
+
+
 def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)

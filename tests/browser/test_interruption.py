@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.browser.conftest import Launch, OpenPage
 from tests.browser.simulator import SimulatorHandle
-from tests.browser.speech import Speech, speak
+from tests.browser.speech import Speech, figures, speak
 
 pytestmark = pytest.mark.browser
 
@@ -22,22 +23,39 @@ def test_speech_over_the_answer_cuts_it_where_it_was_heard(
     page.press("Start talking")
     page.wait_until("speaking")
     page.wait_until("interrupted")
+    blocks = page.watched("heard.length")
     assert page.text("#heading") == "Go ahead."
 
     truncate = simulator.wait_received("conversation.item.truncate")
     interruption = page.counter("lastInterruption")
     assert truncate["audio_end_ms"] == interruption["heardMilliseconds"]
     assert 0 <= interruption["playedMilliseconds"] - truncate["audio_end_ms"] < 50
+    assert interruption["flushMilliseconds"] < 50
     page.wait_for("document.querySelector('.mark') !== null")
     cut = next(turn for turn in page.turns() if turn.startswith("Assistant"))
     assert cut.endswith("— interrupted")
     assert "sixteen" not in cut
 
+    # What went to the loudspeaker, by a tap that knows nothing of the page's counting.
+    page.wait_for(f"watched.heard.length > {blocks}")  # the block in which it fell silent is whole
+    loud = np.flatnonzero(page.heard())
+    heard_milliseconds = float(loud[-1] - loud[0]) / 24
+    assert abs(heard_milliseconds - interruption["playedMilliseconds"]) < 50
+    figures("flush, ms", interruption["flushMilliseconds"])
+    figures(
+        "cut at, ms",
+        truncate["audio_end_ms"],
+        "; went out",
+        heard_milliseconds,
+        "; counted",
+        interruption["playedMilliseconds"],
+    )
+
     # The model's answers go in order, so what it says of the cut one after this is late.
     delta = simulator.sent("response.output_audio.delta")[0]
     before = page.counter("receivedSamples"), page.counter("droppedDeltas")
     simulator.emit({**delta, "event_id": "event_late"})
-    page.wait_for(f"airlock.droppedDeltas > {before[1]}")
+    page.wait_for(f"airlock.counters.droppedDeltas > {before[1]}")
     assert delta["item_id"] == truncate["item_id"]
     assert page.counter("receivedSamples") == before[0]
     page.press("End")

@@ -8,6 +8,7 @@ const SECOND = 24000;
 let sent;
 let dispatched;
 let counters;
+let noticed;
 let playback;
 let transcript;
 let conversation;
@@ -34,7 +35,8 @@ class FakePlayback {
 function begin({ silent = false } = {}) {
   sent = [];
   dispatched = [];
-  counters = { receivedSamples: 0, droppedDeltas: 0, lastInterruption: null };
+  noticed = [];
+  counters = { receivedSamples: 0, droppedDeltas: 0, lastInterruption: null, lastAnswer: null, usedTokens: 0 };
   playback = silent ? null : new FakePlayback();
   transcript = new Transcript(() => {});
   conversation = new Conversation({
@@ -42,6 +44,7 @@ function begin({ silent = false } = {}) {
     playback,
     transcript,
     dispatch: (event) => dispatched.push(event.type),
+    notice: (text) => noticed.push(text),
     counters,
   });
   receive("session.created", { session: { audio: { input: { turn_detection: { type: "server_vad" }, transcription: {} } } } });
@@ -74,7 +77,8 @@ test("speech over the answer cuts it where it was heard", async () => {
   assert.deepEqual(sent, [{ type: "conversation.item.truncate", item_id: "A", content_index: 0, audio_end_ms: 970 }]);
   const [answer, user] = transcript.turns;
   assert.deepEqual([answer.text, answer.interrupted, user.who], ["One two", true, "you"]);
-  assert.deepEqual({ ...counters.lastInterruption }, { playedMilliseconds: 1000, heardMilliseconds: 970 });
+  const { playedMilliseconds, heardMilliseconds } = counters.lastInterruption;
+  assert.deepEqual([playedMilliseconds, heardMilliseconds], [1000, 970]);
 });
 
 test("what still arrives of a cut answer is neither heard nor written", async () => {
@@ -179,6 +183,42 @@ test("a connection that is gone leaves no turn open", () => {
   transcript.close();
   assert.deepEqual(transcript.turns.map(({ final, interrupted }) => [final, interrupted]), [[true, false], [true, true]]);
   assert.equal(transcript.count, 1);
+});
+
+test("hold to talk that the profile does not allow says so, and listening goes on", () => {
+  conversation.setManual(true);
+  assert.equal(sent.at(-1).session.audio.input.turn_detection, null);
+  receive("session.updated", { session: { audio: { input: { turn_detection: { type: "server_vad" } } } } });
+  assert.deepEqual(noticed, ["Hold to talk is not allowed here. Just speak."]);
+  conversation.setManual(true);
+  receive("error", { error: { code: "field_locked", event_id: "turns" } });
+  assert.equal(noticed.length, 2);
+  conversation.setManual(true);
+  receive("session.updated", { session: { audio: { input: { turn_detection: null } } } });
+  assert.equal(noticed.length, 2);
+});
+
+test("the wait for an answer runs from the end of the turn to what can be heard", () => {
+  receive("input_audio_buffer.speech_stopped", {});
+  receive("response.created", { response: { id: "R" } });
+  receive("response.output_audio.delta", audio(1));
+  conversation.heard({ type: "started", item: "A", audibleAt: performance.now() + 100 });
+  const { milliseconds, fromFirstDelta } = counters.lastAnswer;
+  assert.ok(milliseconds >= fromFirstDelta && fromFirstDelta >= 99 && milliseconds < 1000);
+});
+
+test("a tool that is called is a line of the transcript, and tokens are counted", () => {
+  receive("response.function_call_arguments.done", { name: "look_out", arguments: "{}" });
+  receive("response.done", { response: { id: "other", usage: { total_tokens: 40 } } });
+  receive("response.done", { response: { id: "another", usage: { total_tokens: 2 } } });
+  assert.equal(transcript.toText(), "Note: The assistant calls look_out.");
+  assert.equal(counters.usedTokens, 42);
+});
+
+test("a refused response leaves nobody waiting", () => {
+  conversation.say("Hello");
+  receive("error", { error: { code: "response_limit", message: "Too many.", event_id: null } });
+  assert.deepEqual([dispatched.at(-1), noticed], ["answered", ["Too many."]]);
 });
 
 test("unknown events change nothing", () => {

@@ -136,3 +136,13 @@ test("an item that follows one never declared complete finishes it", () => {
   read(1);
   assert.deepEqual(events.slice(-2), [["finished", "a", 1440], ["started", "b", 0]]);
 });
+
+test("more than five minutes wait for nobody: what comes then is left out and counted", () => {
+  const minute = samples(60000);
+  for (let i = 0; i < 5; i++) queue.push("a", minute);
+  queue.push("a", samples(1));
+  assert.deepEqual([queue.waiting, queue.overflowed], [5 * minute.length, 24]);
+  read(1);
+  queue.push("a", samples(1));
+  assert.equal(queue.overflowed, 24);
+});

@@ -98,6 +98,31 @@ async def test_an_unchanged_file_is_not_sent_again(page: aiohttp.ClientSession) 
         assert response.status == 200
 
 
+async def test_what_is_sent_is_compressed_for_who_takes_it(page: aiohttp.ClientSession) -> None:
+    async with page.get("/main.js", headers={"Accept-Encoding": "gzip"}) as response:
+        assert response.headers["Content-Encoding"] == "gzip"
+        assert response.headers["Vary"] == "Accept-Encoding"
+        assert await response.text() == 'export const text = "{{provider}}";'
+        zipped = response.headers["ETag"]
+    async with page.get("/main.js", headers={"Accept-Encoding": "identity", "If-None-Match": zipped}) as response:
+        assert response.status == 200, "the other representation is not the one it knows"
+        assert "Content-Encoding" not in response.headers
+    async with page.get("/main.js", headers={"Accept-Encoding": "gzip", "If-None-Match": zipped}) as response:
+        assert response.status == 304
+
+
+async def test_scripts_can_be_imported_by_other_sites_and_nothing_else_can_be_read(page: aiohttp.ClientSession) -> None:
+    for path, allowed in (("/main.js", "*"), ("/audio/capture.js", "*"), ("/", None), ("/style.css", None)):
+        async with page.get(path, headers={"Origin": "https://other.example"}) as response:
+            assert response.headers.get("Access-Control-Allow-Origin") == allowed, path
+
+
+def test_the_whole_page_weighs_little_on_the_wire() -> None:
+    files = read_page(Path(__file__).parents[2] / "frontend", provider="OpenAI")
+    assert sum(len(file.compressed) for file in files.values()) < 50_000
+    assert len(files) > 20
+
+
 @pytest.mark.parametrize(
     "path",
     [
