@@ -1,7 +1,8 @@
 """The page in Debian's Firefox: the same conversation as in Chromium.
 
-It needs the packages firefox-esr and pulseaudio. More often than not Firefox gives its remote control no answer once the
-microphone is muted, and this fails. Whether the page or Firefox is to blame is not known; so only ``make soak`` runs it.
+It needs the packages firefox-esr and pulseaudio. More often than not Firefox gives its remote control no answer once
+the microphone is muted, and this fails. Whether the page or Firefox is to blame is not known; so only ``make soak``
+runs it.
 """
 
 import shutil
