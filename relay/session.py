@@ -26,6 +26,7 @@ from relay.leases import Leases
 from relay.live_sessions import LiveSessions
 from relay.locking import NotLocked, confirm_lock
 from relay.meter import Meter
+from relay.receipt import Particulars, ended_event
 from relay.redemption import Redemption, Redemptions, TokenUsed
 from relay.refusals import Refusals
 from relay.replay import ReplayAlarm
@@ -35,7 +36,7 @@ from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM
 from service_kit.errors import Ending, Refusal
-from service_kit.live_entries import LiveEntries, LiveEntry
+from service_kit.live_entries import LiveEntries
 from service_kit.log import where
 from service_kit.prices import PriceList
 from service_kit.quotas import Quotas, Usage
@@ -54,7 +55,6 @@ _ENDING: Final = {
     Why.BLOCKED: (Ending.REVOKED, "blocked"),
 }
 _REVOKED_BEFORE_LIVE: Final = {Why.REVOKED: "token_revoked", Why.REPLAYED: "token_revoked", Why.BLOCKED: "blocked"}
-_AUDIT_ONLY: Final = frozenset({"subject", "tenant", "cost_usd", "cost_excludes_transcription", "config_sha256"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Session:
             minted_ms=redemption.minted_ms,
         )
         self.spending = Spending(relay.quotas, self.identity, claims)
-        self._started_at = time.time()
+        self._particulars = Particulars(session_id, ticket.keys.token_id, self._subject, claims, time.time())
         self._log = structlog.get_logger().bind(
             session_id=session_id,
             request_id=request[REQUEST_ID],
@@ -213,7 +213,9 @@ class Session:
     async def _list(self) -> None:
         """Let operators see the session, as long as there is one. Raises RedisUnavailable."""
         if self._is_live and not self._over.done():
-            await self._relay.entries.put(self._entry())
+            usage = self._meter.usage()
+            entry = self._particulars.entry(usage, ends_at=self._ends_at, replica=self._relay.replica)
+            await self._relay.entries.put(entry)
 
     async def run(self) -> web.StreamResponse:
         """Live from the upgrade to the close; returns the answered upgrade."""
@@ -247,7 +249,7 @@ class Session:
             receipt = self._account(over)
             if over.told:
                 wire.refuse(over.told)
-            wire.tell(_ended_event(receipt))
+            wire.tell(ended_event(receipt))
             await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose(), self._note_end())
         return response
 
@@ -391,53 +393,11 @@ class Session:
         else:
             self._finish(over_by_model(ended.result(), is_live=self._is_live))
 
-    def _entry(self) -> LiveEntry:
-        usage = self._meter.usage()
-        return LiveEntry(
-            id=self._id,
-            token_id=self._ticket.keys.token_id,
-            subject=self._subject,
-            tenant=self._claims.tenant,
-            profile=self._claims.profile,
-            model=self._claims.lock.model,
-            started_at=round(self._started_at, 3),
-            ends_at=round(self._ends_at, 3),
-            audio_in_seconds=usage["audio_in_seconds"],
-            audio_out_seconds=usage["audio_out_seconds"],
-            tokens=usage["tokens"]["total"],
-            cost_usd=usage["cost_usd"],
-            replica=self._relay.replica,
-        )
-
     def _account(self, over: Over) -> dict[str, object]:
         """Write the receipt, once, and return it."""
-        ended_at = time.time()
-        receipt: dict[str, object] = {
-            "session_id": self._id,
-            "token_id": self._ticket.keys.token_id,
-            "subject": self._subject,
-            "tenant": self._claims.tenant,
-            "profile": self._claims.profile,
-            "model": self._claims.lock.model,
-            "provider": self._provider,
-            "started_at": round(self._started_at, 3),
-            "ended_at": round(ended_at, 3),
-            "duration_seconds": round(ended_at - self._started_at, 3),
-            "ending": over.ending.value,
-            "code": over.code,
-            "close_code": over.close_code,
-            **self._meter.usage(),
-            "stored_bytes": 0,
-            "config_sha256": self._claims.config_sha256,
-        }
+        receipt = self._particulars.receipt(self._meter.usage(), over, provider=self._provider, ended_at=time.time())
         self._log.info("session.end", **receipt, reference_id=self._claims.reference_id)
         self._relay.tally.count(f"ended:{over.ending}")
         self._relay.tally.spend(self._meter.cost_usd)
         self._telemetry.over(over, self._meter, receipt)
         return receipt
-
-
-def _ended_event(receipt: dict[str, object]) -> dict[str, object]:
-    """The receipt for the browser: without what only the audit line has."""
-    shown = {key: value for key, value in receipt.items() if key not in _AUDIT_ONLY}
-    return {"type": "airlock.session.ended", "event_id": new_event_id(), "receipt": shown}
