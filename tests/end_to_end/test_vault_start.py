@@ -50,9 +50,9 @@ class Started:
         lines = [json.loads(line) for line in self.process.log().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
-    async def listening(self, listeners: int = 1) -> None:
-        """Wait until it listens."""
-        await until(lambda: len(self.lines("listening")) == listeners, 20)
+    async def listening(self) -> None:
+        """Wait until it listens, for operators too."""
+        await until(lambda: len(self.lines("listening")) == 2, 20)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_the_token_service_listens_at_once_and_works_soon_after_its_vault_
 ) -> None:
     await azure.vault.stop()
     service = start("token_service")
-    await service.listening(2)
+    await service.listening()
     async with aiohttp.ClientSession() as http:
         assert await status(http, f"{service.url}/healthz") == 200
         async with http.get(f"{service.url}/readyz") as answer:
@@ -155,7 +155,7 @@ async def test_the_relay_refuses_upgrades_until_its_secrets_are_there(azure: Azu
 async def test_a_service_that_waits_stops_at_once(azure: Azure, start: Any, module: str) -> None:
     azure.vault.faults.append(Fault("hang", times=None))
     service = start(module)
-    await service.listening(2 if module == "token_service" else 1)
+    await service.listening()
     assert await asyncio.to_thread(service.process.stop) == 0
     assert [service.lines(event) != [] for event in ("drain.start", "drain.end")] == [True, True]
     assert "Traceback" not in service.process.log()
@@ -164,7 +164,7 @@ async def test_a_service_that_waits_stops_at_once(azure: Azure, start: Any, modu
 async def test_a_kept_connection_does_not_keep_a_client_waiting(azure: Azure, start: Any) -> None:
     azure.vault.behaviour.is_down = True
     service = start("token_service")
-    await service.listening(2)
+    await service.listening()
     asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     answer = await talk(service.port, asked)  # until the server closes
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -183,7 +183,7 @@ async def test_a_managed_identity_that_gets_no_token_or_no_secret_is_waited_for(
         case _:
             ids, azure.vault.behaviour.client_ids = azure.vault.behaviour.client_ids, []
     service = start("token_service")
-    await service.listening(2)
+    await service.listening()
     await until(lambda: bool(service.lines("vault.unavailable")), 20)
     async with aiohttp.ClientSession() as http:
         assert await status(http, f"{service.url}/readyz") == 503
