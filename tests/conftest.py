@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import local_cloud.ports
 from local_cloud.redis_server import RedisServer
 from service_kit.redis_client import RedisClient, connect
+
+# Workers that look for free ports among the same ones sometimes take each other's, so each has its own.
+_WORKER, _WORKERS = os.environ.get("PYTEST_XDIST_WORKER", "gw0"), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+local_cloud.ports.FREE_PORTS = local_cloud.ports.FREE_PORTS[int(_WORKER.removeprefix("gw")) :: int(_WORKERS)]
 
 
 @pytest.fixture(scope="session")
