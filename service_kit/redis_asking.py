@@ -158,6 +158,11 @@ class Asking:
         except (exceptions.ConnectionError, exceptions.ReadOnlyError, OSError):
             await self.leave()
             raise
+        except AttributeError as error:
+            # redis-py writes to a connection that was let go meanwhile, and so has no writer: nothing was sent.
+            if error.obj is not None:
+                raise
+            raise exceptions.ConnectionError("let go meanwhile") from error
 
 
 def _times_cancelled() -> int:

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
 from service_kit.log import set_up_logging
-from service_kit.redis_client import Pseudonyms, RedisUnavailable, Script, connect
+from service_kit.redis_client import DirectClient, Pseudonyms, RedisUnavailable, Script, connect
 from tests.tcp_proxy import TcpProxy
 
 
@@ -121,6 +121,28 @@ async def test_after_a_failover_the_primary_is_looked_for_at_the_same_address(re
                 await script("airlock:test:key")
             await asyncio.gather(*(script("airlock:test:key") for _ in range(20)))
             await client.aclose()
+
+
+async def test_a_connection_that_is_let_go_while_it_is_asked_is_no_answer(redis_server: str) -> None:
+    """As a failover lets go of those that somebody is about to write to."""
+    client = connect(redis_server)
+    assert isinstance(client, DirectClient)
+    try:
+        await client.ask(client._ping)
+
+        async def ask_over_a_dead_one() -> None:
+            connection = await client.connection_pool.get_connection()
+            try:
+                connection._writer.close()
+                connection._writer = None
+                await connection._send_packed_command([b"PING"])
+            finally:
+                await client.connection_pool.disconnect()
+
+        with pytest.raises(RedisUnavailable, match="ConnectionError"):
+            await client.ask(ask_over_a_dead_one)
+    finally:
+        await client.aclose()
 
 
 async def test_an_outage_is_logged_and_does_not_flood_the_log(capfd: pytest.CaptureFixture[str]) -> None:

@@ -121,10 +121,9 @@ async def test_idle_and_busy_connections_outlive_their_tokens_and_no_question_fa
     renewing = asyncio.create_task(scene.renewals(4))
     while not renewing.done():  # one is busy, the others idle
         await scene.ask()
-    await scene.ask_at_once(8)
-    assert len(scene.front.logins) == connections
+    await scene.ask_at_once(8)  # which may open more, where some are just logging in
     assert (scene.front.cut, scene.front.refused) == (0, 0)
-    assert min(scene.front.logins) >= 4
+    assert min(scene.front.logins[:connections]) >= 4
 
 
 async def test_a_subscription_outlives_its_token_and_misses_nothing(scene: Scene) -> None:
