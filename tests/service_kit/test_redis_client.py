@@ -131,7 +131,7 @@ async def test_a_connection_that_is_let_go_while_it_is_asked_is_no_answer(redis_
         await client.ask(client._ping)
 
         async def ask_over_a_dead_one() -> None:
-            connection = await client.connection_pool.get_connection()
+            connection = await client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
             try:
                 connection._writer.close()
                 connection._writer = None
