@@ -318,7 +318,7 @@ async def test_a_failover_ends_no_session_admits_no_used_token_and_loses_no_orde
         assert set(await asyncio.gather(*outcomes)) == {"token_used"}
         for talk in (first, third):
             assert await talk.ask() == 'You said: "Good day"'
-        await until(lambda: deployment.listeners() == RELAYS)
+        await until(lambda: deployment.listeners() == RELAYS, RENEWAL_SECONDS)
         await operator(http, "DELETE", f"sessions/{to_end_later}")
         await check_ended(third)
         async with live(http, stack, 1) as (talk, _):  # it admits again
