@@ -21,6 +21,8 @@ from tests.secured_redis import Security
 SERVICE = "mymaster"
 QUICKLY = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
 PATIENCE_SECONDS = 40
+# Half a second is too short: for about one a sentinel has yet to connect to a primary that was just promoted, takes it
+# for down, and promotes the other server back. Then for ten seconds both are primaries.
 _CONFIGURATION = """
 port {port}
 bind 127.0.0.1
@@ -29,7 +31,7 @@ logfile {folder}/log
 {security}
 sentinel monitor {service} 127.0.0.1 {primary} {quorum}
 {login}
-sentinel down-after-milliseconds {service} 500
+sentinel down-after-milliseconds {service} 2500
 sentinel failover-timeout {service} 2000
 """
 

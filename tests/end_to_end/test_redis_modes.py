@@ -288,8 +288,6 @@ async def test_a_quota_that_is_used_up_mints_no_more(stack: Stack, traces: Trace
     assert limits["mints_per_minute"]["remaining"] < limits["mints_per_minute"]["limit"]
 
 
-# Under sentinels it sometimes takes longer than its waits, when run alone; why is to be found out.
-@pytest.mark.soak
 async def test_a_failover_ends_no_session_admits_no_used_token_and_loses_no_order(
     stack: Stack, deployment: Deployment, traces: Traces, http: aiohttp.ClientSession
 ) -> None:
