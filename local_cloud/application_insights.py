@@ -22,17 +22,17 @@ import gzip
 import html
 import json
 import re
-import signal
 import ssl
 import zlib
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from weakref import WeakSet
 
 import msgspec
 from aiohttp import web
+
+from local_cloud.stand_in import StandIn, serve
 
 Json = dict[str, Any]
 
@@ -64,7 +64,7 @@ class Behaviour(msgspec.Struct, forbid_unknown_fields=True):
     location: str | None = None
 
 
-class ApplicationInsights:
+class ApplicationInsights(StandIn[Behaviour]):
     """``async with ApplicationInsights() as ingestion`` listens until the block ends.
 
     Attributes:
@@ -82,28 +82,15 @@ class ApplicationInsights:
         tls: ssl.SSLContext | None = None,
         on_envelope: Callable[[Json], None] | None = None,
     ) -> None:
-        self.behaviour = Behaviour()
+        super().__init__(Behaviour(), port=port, tls=tls)
         self.envelopes: deque[Json] = deque(maxlen=MAX_ENVELOPES)
         self.requests = 0
         self.authorizations: deque[str | None] = deque(maxlen=100)
         self.on_envelope = on_envelope
-        self._port = port
-        self._tls = tls
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
         self._stopping = asyncio.Event()
-        self._news = asyncio.Condition()
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Listen; a second time on the same port."""
+    def _application(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         for path in ("/v2/track", "/v2.1/track"):
             app.router.add_post(path, self._track)
@@ -111,16 +98,17 @@ class ApplicationInsights:
         app.router.add_get("/_ingestion/envelopes", self._show_envelopes)
         app.router.add_delete("/_ingestion/envelopes", self._forget)
         app.router.add_patch("/_ingestion/behaviour", self._change)
+        return app
+
+    async def start(self) -> None:
+        """See ``StandIn``."""
         self._stopping.clear()
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, auto_decompress=False)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
-        self._port = self._runner.addresses[0][1]
+        await super().start()
 
     async def stop(self) -> None:
         """Stop listening, and let go of whom it never answers."""
         self._stopping.set()
-        await self._runner.cleanup()
+        await super().stop()
         for transport in self._transports:
             transport.abort()  # who keeps its connection, or does not read, would be waited for
         for _ in range(3):
@@ -135,11 +123,6 @@ class ApplicationInsights:
     def connection_string(self) -> str:
         """As the portal shows it, trailing semicolon and all."""
         return f"InstrumentationKey={INSTRUMENTATION_KEY};IngestionEndpoint={self.url}/;"
-
-    async def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
-        """Wait until something is true of what arrived. Raises TimeoutError."""
-        async with asyncio.timeout(seconds), self._news:
-            await self._news.wait_for(condition)
 
     async def _track(self, request: web.Request) -> web.StreamResponse:
         if isinstance(request.transport, asyncio.Transport):
@@ -178,8 +161,7 @@ class ApplicationInsights:
         if self.on_envelope is not None:
             for envelope in envelopes:
                 self.on_envelope(envelope)
-        async with self._news:
-            self._news.notify_all()
+        await self._tell()
 
     async def _show_page(self, _request: web.Request) -> web.Response:
         newest = list(self.envelopes)[-_SHOWN:][::-1]
@@ -192,14 +174,6 @@ class ApplicationInsights:
     async def _forget(self, _request: web.Request) -> web.Response:
         self.envelopes.clear()
         return web.Response(status=204)
-
-    async def _change(self, request: web.Request) -> web.Response:
-        try:
-            changes = msgspec.json.decode(await request.read(), type=dict[str, Any])
-            self.behaviour = msgspec.convert(msgspec.to_builtins(self.behaviour) | changes, Behaviour)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            return web.json_response({"error": str(error)}, status=400)
-        return web.json_response(msgspec.to_builtins(self.behaviour))
 
 
 def _read(body: bytes, *, is_gzip: bool) -> list[Json]:
@@ -251,22 +225,6 @@ _PAGE = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" conte
 <h1>Application Insights, on loopback</h1><p>{total} envelopes arrived; the newest first.</p>{rows}"""
 
 
-async def serve(port: int, behaviour: Behaviour, *, prints: bool) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-    def show(envelope: Json) -> None:
-        print(in_a_line(envelope), flush=True)
-
-    async with ApplicationInsights(port=port, on_envelope=show if prints else None) as ingestion:
-        ingestion.behaviour = behaviour
-        print(f"Application Insights on {ingestion.url}/", flush=True)
-        print(f"APPLICATIONINSIGHTS_CONNECTION_STRING={ingestion.connection_string}", flush=True)
-        await stop.wait()
-
-
 def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(
@@ -282,7 +240,19 @@ def main() -> None:
     behaviour = Behaviour(
         status=given.status, every=given.every, delay_seconds=given.delay, is_black_hole=given.black_hole
     )
-    asyncio.run(serve(given.port, behaviour, prints=given.print))
+
+    def show(envelope: Json) -> None:
+        print(in_a_line(envelope), flush=True)
+
+    ingestion = ApplicationInsights(port=given.port, on_envelope=show if given.print else None)
+    ingestion.behaviour = behaviour
+    connection = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+    asyncio.run(
+        serve(
+            ingestion,
+            lambda: [f"Application Insights on {ingestion.url}/", f"{connection}={ingestion.connection_string}"],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -15,22 +15,20 @@ Secrets and behaviour are set by attributes within a process, or under ``/_vault
 | ``POST /_vault/faults`` | the next answers: ``{"kind": "throttled", "retry_after": "3", "times": 2}`` |
 | ``DELETE /_vault/faults`` | forget those still to come |
 
-As a process: ``python -m local_cloud.key_vault --port 9200 --secrets secrets.json``.
+As a process: ``python -m local_cloud.key_vault --port 9300 --secrets secrets.json``.
 """
 
 import argparse
 import asyncio
 import json
 import secrets
-import signal
 import ssl
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -38,6 +36,7 @@ from aiohttp import web
 from local_cloud.access_tokens import InvalidAccessToken, read
 from local_cloud.certificates import ThrowAwayAuthority
 from local_cloud.managed_identity import CLIENT_ID
+from local_cloud.stand_in import StandIn, decoded, next_fault, serve
 
 _TENANT = "https://login.microsoftonline.com/00000000-0000-4000-8000-00000000aaaa"
 _API_VERSIONS = ("7.", "202")
@@ -97,7 +96,7 @@ class Read:
     status: int
 
 
-class KeyVault:
+class KeyVault(StandIn[Behaviour]):
     """``async with KeyVault(tls) as vault`` listens until the block ends; ``tls`` is what it serves with.
 
     Attributes:
@@ -116,29 +115,16 @@ class KeyVault:
         behaviour: Behaviour | None = None,
         port: int = 0,
     ) -> None:
-        self.behaviour = behaviour or Behaviour()
+        super().__init__(behaviour or Behaviour(), port=port, tls=tls)
         self.faults: list[Fault] = []
         self.reads: list[Read] = []
         self.tokens: list[str] = []
         self.challenges = 0
-        self._tls = tls
-        self._port = port
         self._secrets: dict[str, list[Version]] = {}
-        self._news = asyncio.Condition()
         for name, value in (values or {}).items():
             self.set(name, value)
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Listen; a second time on the same port."""
+    def _application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/secrets/{name}/{version:.*}", self._get_secret)  # the client asks with a slash at the end
         app.router.add_put("/_vault/secrets/{name}", self._put)
@@ -147,19 +133,7 @@ class KeyVault:
         app.router.add_patch("/_vault/behaviour", self._change)
         app.router.add_post("/_vault/faults", self._add_fault)
         app.router.add_delete("/_vault/faults", self._clear_faults)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
-        self._port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        """Stop listening; requests under way are cut."""
-        await self._runner.cleanup()
-
-    @property
-    def url(self) -> str:
-        """What ``KEY_VAULT_URL`` is for it."""
-        return f"https://127.0.0.1:{self._port}"
+        return app
 
     @property
     def resource(self) -> str:
@@ -186,15 +160,11 @@ class KeyVault:
 
     async def wait_read(self, name: str, version: str, times: int = 1) -> None:
         """Wait until this version was read so often."""
-        async with self._news:
-            await self._news.wait_for(
-                lambda: times <= sum((each.name, each.version) == (name, version) for each in self.reads)
-            )
+        await self.until(lambda: times <= sum((each.name, each.version) == (name, version) for each in self.reads))
 
     async def wait_asked(self, times: int, status: int | None = None) -> None:
         """Wait until so many readings were answered; only those with that status count where it is given."""
-        async with self._news:
-            await self._news.wait_for(lambda: times <= sum(status in (None, each.status) for each in self.reads))
+        await self.until(lambda: times <= sum(status in (None, each.status) for each in self.reads))
 
     async def _get_secret(self, request: web.Request) -> web.Response:
         if self.behaviour.is_down:
@@ -211,7 +181,7 @@ class KeyVault:
             error.headers["WWW-Authenticate"] = challenge
             return error
         name = request.match_info["name"]
-        fault = self._next_fault(name)
+        fault = next_fault(self.faults, lambda each: each.secret in (None, name))
         if fault is not None and fault.kind == "hang":
             await self._note(Read(name, client_id, "", 0))
             await asyncio.Event().wait()
@@ -269,23 +239,12 @@ class KeyVault:
             }
         )
 
-    def _next_fault(self, name: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.secret in (None, name):
-                if fault.times is not None:
-                    fault.times -= 1
-                    if fault.times <= 0:
-                        self.faults.remove(fault)
-                return fault
-        return None
-
     async def _note(self, reading: Read) -> None:
-        async with self._news:
-            self.reads.append(reading)
-            self._news.notify_all()
+        self.reads.append(reading)
+        await self._tell()
 
     async def _put(self, request: web.Request) -> web.Response:
-        given = await _decoded(request, Version)
+        given = await decoded(request, Version)
         version = self.set(request.match_info["name"], given.value, enabled=given.enabled)
         return web.json_response({"version": version})
 
@@ -298,28 +257,13 @@ class KeyVault:
             [{"name": each.name, "version": each.version, "status": each.status} for each in self.reads]
         )
 
-    async def _change(self, request: web.Request) -> web.Response:
-        changes = await _decoded(request, dict[str, object])
-        try:
-            self.behaviour = msgspec.convert(msgspec.to_builtins(self.behaviour) | changes, type=Behaviour)
-        except msgspec.ValidationError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        return web.Response(status=204)
-
     async def _add_fault(self, request: web.Request) -> web.Response:
-        self.faults.append(await _decoded(request, Fault))
+        self.faults.append(await decoded(request, Fault))
         return web.Response(status=204)
 
     async def _clear_faults(self, _: web.Request) -> web.Response:
         self.faults.clear()
         return web.Response(status=204)
-
-
-async def _decoded(request: web.Request, kind: type[Any]) -> Any:
-    try:
-        return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as error:
-        raise web.HTTPBadRequest(text=str(error)) from error
 
 
 def _error(status: int, code: str, message: str, inner: str | None = None) -> web.Response:
@@ -329,24 +273,12 @@ def _error(status: int, code: str, message: str, inner: str | None = None) -> we
     return web.json_response({"error": error}, status=status)
 
 
-async def serve(vault: KeyVault, ca_file: Path | None) -> None:
-    """Serve until SIGINT or SIGTERM, after printing the settings that lead here."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with vault:
-        print(f"KEY_VAULT_URL={vault.url}", flush=True)
-        if ca_file is not None:
-            print(f"EXTRA_CA_FILE={ca_file}", flush=True)
-        await stop.wait()
-
-
 def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(
         prog="python -m local_cloud.key_vault", description="Key Vault, simulated, on 127.0.0.1."
     )
-    parser.add_argument("--port", type=int, default=9200, help="0 takes a free port")
+    parser.add_argument("--port", type=int, default=9300, help="0 takes a free port")
     parser.add_argument("--secrets", type=Path, help="a file with a JSON object of names and values")
     parser.add_argument("--client-id", default=CLIENT_ID, help="the identity that may read")
     parser.add_argument(
@@ -364,7 +296,9 @@ def main() -> None:
             authority = ThrowAwayAuthority(Path(folder))
             ca_file, tls = authority.ca_file, authority.server_context()
         behaviour = Behaviour(client_ids=[given.client_id])
-        asyncio.run(serve(KeyVault(tls, values, behaviour=behaviour, port=given.port), ca_file))
+        vault = KeyVault(tls, values, behaviour=behaviour, port=given.port)
+        trust = [f"EXTRA_CA_FILE={ca_file}"] if ca_file else []
+        asyncio.run(serve(vault, lambda: [f"KEY_VAULT_URL={vault.url}", *trust]))
 
 
 if __name__ == "__main__":

@@ -17,18 +17,16 @@ import argparse
 import asyncio
 import hmac
 import secrets
-import signal
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import msgspec
 from aiohttp import web
 
 from local_cloud.access_tokens import issue
+from local_cloud.stand_in import StandIn, decoded, next_fault, serve
 
 API_VERSION = "2019-08-01"
 CLIENT_ID = "11111111-2222-4333-8444-555555555555"
@@ -82,7 +80,7 @@ class _Issued:
     expires_at: int
 
 
-class ManagedIdentity:
+class ManagedIdentity(StandIn[Behaviour]):
     """``async with ManagedIdentity() as identity`` listens until the block ends.
 
     Attributes:
@@ -92,44 +90,25 @@ class ManagedIdentity:
     """
 
     def __init__(self, behaviour: Behaviour | None = None, *, port: int = 0, header: str | None = None) -> None:
-        self.behaviour = behaviour or Behaviour()
+        super().__init__(behaviour or Behaviour(), port=port)
         self.faults: list[Fault] = []
         self.asked: list[Asked] = []
         self.header = header or secrets.token_hex(16)
-        self._port = port
         self._issued: dict[tuple[str, str], _Issued] = {}
-        self._news = asyncio.Condition()
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
-    async def start(self) -> None:
-        """Listen; a second time on the same port."""
+    def _application(self) -> web.Application:
         app = web.Application()
         app.router.add_get(_PATH, self._token)
         app.router.add_get("/_identity/requests", self._show_requests)
         app.router.add_patch("/_identity/behaviour", self._change)
         app.router.add_post("/_identity/faults", self._add_fault)
         app.router.add_delete("/_identity/faults", self._clear_faults)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        """Stop listening; requests under way are cut."""
-        await self._runner.cleanup()
+        return app
 
     @property
     def environment(self) -> Mapping[str, str]:
         """What the platform puts into the environment of an app that has an identity."""
-        return {"IDENTITY_ENDPOINT": f"http://127.0.0.1:{self._port}{_PATH}", "IDENTITY_HEADER": self.header}
+        return {"IDENTITY_ENDPOINT": f"{self.url}{_PATH}", "IDENTITY_HEADER": self.header}
 
     async def wait_asked(self, times: int, resource: str | None = None, status: int | None = None) -> None:
         """Wait until it was asked so often; only requests for that resource, and answered so, count where given."""
@@ -139,16 +118,14 @@ class ManagedIdentity:
                 resource in (None, each.resource) and status in (None, each.status) for each in self.asked
             )
 
-        async with self._news:
-            await self._news.wait_for(is_enough)
+        await self.until(is_enough)
 
     async def _token(self, request: web.Request) -> web.Response:
         resource, client_id = request.query.get("resource", ""), request.query.get("client_id")
         await asyncio.sleep(self.behaviour.delay_seconds)
         response = self._answer(request, resource, client_id)
-        async with self._news:
-            self.asked.append(Asked(resource, client_id, response.status))
-            self._news.notify_all()
+        self.asked.append(Asked(resource, client_id, response.status))
+        await self._tell()
         return response
 
     def _answer(self, request: web.Request, resource: str, client_id: str | None) -> web.Response:
@@ -159,7 +136,7 @@ class ManagedIdentity:
             return _error(400, f"The only api-version here is {API_VERSION}.")
         if not resource:
             return _error(400, "The resource is missing.")
-        fault = self._next_fault(resource)
+        fault = next_fault(self.faults, lambda each: each.resource in (None, resource))
         if fault is not None:
             headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
             return _error(fault.status, "The stand-in was told to fail.", headers)
@@ -186,34 +163,13 @@ class ManagedIdentity:
         self._issued[resource, client_id] = issued = _Issued(*issue(resource, client_id, lifetime))
         return issued
 
-    def _next_fault(self, resource: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.resource in (None, resource):
-                if fault.times is not None:
-                    fault.times -= 1
-                    if fault.times <= 0:
-                        self.faults.remove(fault)
-                return fault
-        return None
-
     async def _show_requests(self, _: web.Request) -> web.Response:
         return web.json_response(
             [{"resource": each.resource, "client_id": each.client_id, "status": each.status} for each in self.asked]
         )
 
-    async def _change(self, request: web.Request) -> web.Response:
-        try:
-            changes = msgspec.json.decode(await request.read(), type=dict[str, object])
-            self.behaviour = msgspec.convert(msgspec.to_builtins(self.behaviour) | changes, type=Behaviour)
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
-        return web.Response(status=204)
-
     async def _add_fault(self, request: web.Request) -> web.Response:
-        try:
-            self.faults.append(msgspec.json.decode(await request.read(), type=Fault))
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=str(error)) from error
+        self.faults.append(await decoded(request, Fault))
         return web.Response(status=204)
 
     async def _clear_faults(self, _: web.Request) -> web.Response:
@@ -224,18 +180,6 @@ class ManagedIdentity:
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
     body = {"StatusCode": status, "Message": message, "CorrelationId": str(uuid.uuid4())}
     return web.json_response(body, status=status, headers=headers)
-
-
-async def serve(behaviour: Behaviour, port: int, header: str | None) -> None:
-    """Serve until SIGINT or SIGTERM, after printing the environment that leads here."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with ManagedIdentity(behaviour, port=port, header=header) as identity:
-        for name, value in identity.environment.items():
-            print(f"{name}={value}", flush=True)
-        print(f"AZURE_CLIENT_ID={behaviour.client_ids[0]}", flush=True)
-        await stop.wait()
 
 
 def main() -> None:
@@ -249,7 +193,13 @@ def main() -> None:
     parser.add_argument("--lifetime", type=int, default=86_400, help="seconds that a token lives")
     given = parser.parse_args()
     behaviour = Behaviour(client_ids=[given.client_id], lifetime_seconds=given.lifetime)
-    asyncio.run(serve(behaviour, given.port, given.header))
+    identity = ManagedIdentity(behaviour, port=given.port, header=given.header)
+
+    def announcement() -> list[str]:
+        settings = {**identity.environment, "AZURE_CLIENT_ID": given.client_id}
+        return [f"{name}={value}" for name, value in settings.items()]
+
+    asyncio.run(serve(identity, announcement))
 
 
 if __name__ == "__main__":

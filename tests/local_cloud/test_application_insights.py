@@ -83,7 +83,7 @@ async def test_it_fails_when_told_to_every_so_often(
     ingestion: ApplicationInsights, http: aiohttp.ClientSession, status: int
 ) -> None:
     async with http.patch(f"{ingestion.url}/_ingestion/behaviour", json={"status": status, "every": 2}) as answer:
-        assert (await answer.json())["every"] == 2
+        assert answer.status == 204
     body = json.dumps([envelope()]).encode()
     assert [(await post(http, ingestion, body))[0] for _ in range(4)] == [status, 200, status, 200]
     assert len(ingestion.envelopes) == 2
