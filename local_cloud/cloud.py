@@ -23,12 +23,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from local_cloud.certificates import ThrowAwayAuthority
-from local_cloud.edge import Edge, EdgeWillNotStart
-from local_cloud.launcher import Server, ServiceFailed, launch
+from local_cloud.child_server import ChildServer, ServerWillNotStart
+from local_cloud.edge import Edge
+from local_cloud.launcher import ServiceFailed, launch
 from local_cloud.managed_identity import CLIENT_ID
 from local_cloud.plan import Environment, Service
 from local_cloud.ports import free_port, why_not_usable
-from local_cloud.redis_server import RedisServer, RedisWillNotStart
+from local_cloud.redis_server import RedisServer
 
 DEFAULT_PORT = 8443
 DEFAULT_OPERATOR_PORT = 8090
@@ -259,7 +260,7 @@ def problems_of(ports: Ports) -> list[str]:
 
 
 def run(ports: Ports, given: Mapping[str, str], *, verbose: bool) -> None:
-    """Run until Ctrl-C. Raises EdgeWillNotStart, RedisWillNotStart, ServiceFailed."""
+    """Run until Ctrl-C. Raises ServerWillNotStart, ServiceFailed."""
     made, say = Made(), partial(print, flush=True)
     with TemporaryDirectory(prefix="airlock-cloud-") as folder, ExitStack() as servers:
         files = write_files(Path(folder), ports, made)
@@ -276,7 +277,7 @@ def run(ports: Ports, given: Mapping[str, str], *, verbose: bool) -> None:
             token_services=[ports.token_service],
             relays=ports.relays,
         )
-        running: list[Server] = [servers.enter_context(redis), servers.enter_context(edge)]
+        running: list[ChildServer] = [servers.enter_context(redis), servers.enter_context(edge)]
         say("Starting Airlock in production mode…")
         asyncio.run(
             launch(
@@ -307,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(ports, os.environ, verbose=options.verbose)
     except KeyboardInterrupt:  # before the launcher listened for it
         return 0
-    except (EdgeWillNotStart, RedisWillNotStart, ServiceFailed) as error:
+    except (ServerWillNotStart, ServiceFailed) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     return 0

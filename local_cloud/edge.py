@@ -9,30 +9,23 @@ import os
 import shutil
 import signal
 import ssl
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
-from local_cloud.leash import leashed
+from local_cloud.child_server import ChildServer, ServerWillNotStart
 
 RELAY_PATHS = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
 IDLE_SECONDS = 300  # of Front Door: no data in either direction for so long ends a connection
-READY_SECONDS = 10.0
-STOP_SECONDS = 5.0
 _UP = "/.edge"
 
 
-class EdgeWillNotStart(Exception):
+class EdgeWillNotStart(ServerWillNotStart):
     """nginx did not come up; the text says why and what to do."""
 
 
-class Edge:
+class Edge(ChildServer):
     """One nginx on one loopback port, ``https``. A context manager.
 
     ``certificate`` are the PEM files of a chain for ``localhost`` and of its key. ``token_services`` and ``relays`` are
@@ -40,6 +33,7 @@ class Edge:
     """
 
     name = "nginx"
+    failure = EdgeWillNotStart
 
     def __init__(
         self,
@@ -51,32 +45,22 @@ class Edge:
         relays: Sequence[int],
         idle_seconds: int = IDLE_SECONDS,
     ) -> None:
-        self.port = port
+        super().__init__(port)
         self.url = f"https://localhost:{port}"
         self._certificate = certificate
         self._front_door_id = front_door_id
         self._services = (tuple(token_services), tuple(relays))
         self._idle_seconds = idle_seconds
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._log: IO[bytes] | None = None
         self._version = 0
 
     def start(self) -> None:
-        """Return when nginx answers; raise ``EdgeWillNotStart`` with its reason when it does not."""
+        """See ``ChildServer``. Raises EdgeWillNotStart."""
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if nginx is None:
             raise EdgeWillNotStart("nginx was not found. Install it, for example with: apt-get install nginx")
-        self._folder = tempfile.TemporaryDirectory()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as nginx
-        path = self._write()
-        self._process = subprocess.Popen(
-            leashed([nginx, "-p", self._folder.name, "-e", "stderr", "-c", str(path)]),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self._path = self._make_folder() / "nginx.conf"
+        self._write()
+        self._run([nginx, "-p", str(self._path.parent), "-e", "stderr", "-c", str(self._path)])
         self._wait_for_version()
 
     def route(self, *, token_services: Sequence[int], relays: Sequence[int]) -> None:
@@ -86,7 +70,7 @@ class Edge:
         self._write()
         before = _children(process.pid)
         process.send_signal(signal.SIGHUP)
-        self._wait_until(lambda: all(map(_accepts_no_more, before)))
+        self._wait_until(lambda: all(map(_accepts_no_more, before)), self.name)
         self._wait_for_version()
 
     def cut(self) -> None:
@@ -95,48 +79,15 @@ class Edge:
         workers = _children(process.pid)
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
-        self._wait_until(lambda: bool(set(_children(process.pid)) - set(workers)))  # others, in their place
+        self._wait_until(lambda: bool(set(_children(process.pid)) - set(workers)), self.name)  # others, in their place
         self._wait_for_version()
 
-    def wait(self) -> int:
-        """Block until nginx ends; its exit code."""
-        return self._running().wait()
-
-    def stop(self) -> None:
-        """End nginx, and every connection through it."""
-        if self._process is None or self._log is None or self._folder is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-        self._folder.cleanup()
-        self._process = None
-
-    def last_lines(self, count: int = 10) -> str:
-        """The end of what nginx has logged."""
-        if self._log is None or self._log.closed:
-            return ""
-        text = os.pread(self._log.fileno(), 65_536, 0).decode(errors="replace")
-        return "\n".join(text.splitlines()[-count:])
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            raise RuntimeError("the edge was not started")
-        return self._process
-
-    def _write(self) -> Path:
-        assert self._folder is not None  # noqa: S101 - for the type checker: made by start()
+    def _write(self) -> None:
         self._version += 1
-        folder = Path(self._folder.name)
-        path = folder / "nginx.conf"
-        path.write_text(
+        self._path.write_text(
             configuration(
                 port=self.port,
-                folder=folder,
+                folder=self._path.parent,
                 certificate=self._certificate,
                 front_door_id=self._front_door_id,
                 token_services=self._services[0],
@@ -146,23 +97,10 @@ class Edge:
             ),
             encoding="utf-8",
         )
-        return path
 
     def _wait_for_version(self) -> None:
         """Wait until what was written last is what answers."""
-        self._wait_until(lambda: self._answer() == str(self._version))
-
-    def _wait_until(self, happened: Callable[[], bool]) -> None:
-        process = self._running()
-        deadline = time.monotonic() + READY_SECONDS
-        while not happened():
-            code = process.poll()
-            if code is not None or time.monotonic() > deadline:
-                reason = "did not answer in time" if code is None else f"ended (exit code {code})"
-                lines = self.last_lines()
-                self.stop()
-                raise EdgeWillNotStart(f"nginx {reason} on port {self.port}. Its last lines:\n{lines}")
-            time.sleep(0.01)
+        self._wait_until(lambda: self._answer() == str(self._version), self.name)
 
     def _answer(self) -> str:
         # Whether the certificate is good is the clients' business; here nginx only says which rules it follows.
@@ -174,15 +112,6 @@ class Edge:
                 return str(answer.read().decode())
         except (HTTPError, URLError, OSError):
             return ""
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def configuration(

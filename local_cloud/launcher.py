@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import aiohttp
 
+from local_cloud.child_server import ChildServer
 from local_cloud.leash import leashed
 from local_cloud.plan import Service
 
@@ -25,25 +26,6 @@ QUIET_LEVELS = {"debug", "info"}
 
 class ServiceFailed(Exception):
     """A service ended by itself or never became ready; the text is for the person at the terminal."""
-
-
-class Server(Protocol):
-    """A server that was started before, and ends with the services: Redis, the edge.
-
-    Attributes:
-        name: what people call it.
-    """
-
-    name: str
-
-    def wait(self) -> int:
-        """Block until it ends; its exit code."""
-
-    def stop(self) -> None:
-        """End it, if it runs."""
-
-    def last_lines(self, count: int = 10) -> str:
-        """The end of its log."""
 
 
 class _StopAsked(Exception):
@@ -162,7 +144,7 @@ class Child:
 async def launch(
     services: Sequence[Service],
     *,
-    servers: Sequence[Server] = (),
+    servers: Sequence[ChildServer] = (),
     folder: Path,
     on_ready: Callable[[], None],
     show: Show = print,
@@ -219,6 +201,6 @@ async def _raise_when_set(stop: asyncio.Event) -> None:
     raise _StopAsked
 
 
-async def _watch(server: Server) -> None:
+async def _watch(server: ChildServer) -> None:
     code = await asyncio.to_thread(server.wait)
     raise ServiceFailed(f"{server.name} ended by itself (exit code {code}). Its last lines:\n{server.last_lines()}")
