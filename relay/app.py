@@ -31,23 +31,24 @@ from relay.upstream_credentials import open_credentials
 from relay.upstreams import Upstreams
 from service_kit.edge import ADDRESS_PSEUDONYM, check_edge
 from service_kit.errors import Refusal
-from service_kit.http_server import Listener, Service, note_headers, serve
+from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
 from service_kit.managed_identity import identity_if
 from service_kit.operator_listener import create_operator_app
-from service_kit.pulse import Pulse, watch_redis, watch_vault
+from service_kit.pulse import Pulse, watch_redis
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
 from service_kit.redis_login import EntraLogins, logged_in
 from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
+from service_kit.service_life import Parts, serve_parts
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
 from service_kit.telemetry import Recorder, Telemetry
-from service_kit.telemetry.life import Farewell, replica_name
+from service_kit.telemetry.life import replica_name
 from service_kit.tls import client_context
-from service_kit.waiting import only_with_good, until_there
+from service_kit.waiting import only_with_good
 from service_kit.web import Readiness, add_headers, answer_errors
 
 USER_AGENT: Final = "realtime-airlock/0.1"
@@ -176,34 +177,24 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
 
 async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets], telemetry: Recorder) -> None:
     """Serve until asked to stop, then drain."""
-    is_production = settings.airlock_env == "production"
-    listeners = [Listener(settings.host, settings.port)]
-    if settings.operator_port is not None:
-        listeners.append(Listener(settings.operator_host, settings.operator_port, "OPERATOR_PORT"))
 
-    def make() -> Service:
+    def make() -> Parts:
         app = create_app(settings, secrets, telemetry)
-        apps = [app]
-        if settings.operator_port is not None:
-            apps.append(
-                create_operator_app(
-                    lambda: secrets.current.operator_keys,
-                    telemetry,
-                    app[TALLY].refused,
-                    service="relay",
-                    readiness=app[READINESS],
-                    hsts=is_production,
-                )
+
+        def operators() -> web.Application:
+            return create_operator_app(
+                lambda: secrets.current.operator_keys,
+                telemetry,
+                app[TALLY].refused,
+                service="relay",
+                readiness=app[READINESS],
+                hsts=settings.airlock_env == "production",
             )
 
         async def drain(at_once: asyncio.Event) -> None:
-            farewell.drain_begins()
             app[READINESS].draining = True
             await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
 
-        return Service(apps, drain)
+        return Parts(app, operators, drain)
 
-    watch_vault(secrets, telemetry)
-    waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=is_production)
-    async with Farewell(telemetry, settings.drain_seconds) as farewell, secrets.kept():
-        await serve(listeners, make, name="relay", waiting=waiting)
+    await serve_parts("relay", settings, secrets, telemetry, make)

@@ -8,6 +8,7 @@ command; whoever keeps the logins sees to those that are idle (:mod:`service_kit
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ class Login:
     password: str = field(repr=False)
 
 
-class Logins(CredentialProvider):
+class Logins(CredentialProvider, ABC):
     """Logins that are replaced while connections live.
 
     Attributes:
@@ -35,9 +36,9 @@ class Logins(CredentialProvider):
 
     newest: Login | None = None
 
+    @abstractmethod
     async def login(self) -> Login:
         """The login for a new connection. Raises a RedisError where there is none that still works."""
-        raise NotImplementedError
 
     async def get_credentials_async(self) -> tuple[str, str]:
         """See ``login``; redis-py calls it for each new connection."""

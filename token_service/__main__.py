@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
+
+from aiohttp import web
 
 from service_kit.configuration import load
-from service_kit.http_server import Listener, Service, run, serve
+from service_kit.http_server import run
 from service_kit.log import set_up_logging
-from service_kit.pulse import watch_vault
-from service_kit.telemetry.life import Farewell, start_telemetry
-from service_kit.waiting import until_there
+from service_kit.service_life import Parts, serve_parts
+from service_kit.telemetry.life import start_telemetry
 from token_service.app import OPERATORS, READINESS, create_app, drain
 from token_service.operators.app import create_operator_app
 from token_service.secrets import TokenServiceSecrets
@@ -21,35 +22,22 @@ async def main() -> None:
     settings, secrets = load(TokenServiceSettings, TokenServiceSecrets)
     telemetry = start_telemetry(settings, "token_service")
     set_up_logging("token_service", settings.log_level, telemetry)
-    is_production = settings.airlock_env == "production"
-    listeners = [Listener(settings.host, settings.port)]
-    if settings.operator_port is not None:
-        listeners.append(Listener(settings.operator_host, settings.operator_port, "OPERATOR_PORT"))
 
-    def make() -> Service:
+    def make() -> Parts:
         app = create_app(settings, secrets, telemetry)
-        apps = [app]
-        if settings.operator_port is not None:
-            apps.append(
-                create_operator_app(
-                    app[OPERATORS],
-                    lambda: secrets.current.operator_keys,
-                    telemetry,
-                    app[READINESS],
-                    hsts=is_production,
-                )
+
+        def operators() -> web.Application:
+            return create_operator_app(
+                app[OPERATORS],
+                lambda: secrets.current.operator_keys,
+                telemetry,
+                app[READINESS],
+                hsts=settings.airlock_env == "production",
             )
 
-        async def drained(at_once: asyncio.Event) -> None:
-            farewell.drain_begins()
-            await drain(app, settings, at_once)
+        return Parts(app, operators, partial(drain, app, settings))
 
-        return Service(apps, drained)
-
-    watch_vault(secrets, telemetry)
-    waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=is_production)
-    async with Farewell(telemetry, settings.drain_seconds) as farewell, secrets.kept():
-        await serve(listeners, make, name="token_service", waiting=waiting)
+    await serve_parts("token_service", settings, secrets, telemetry, make)
 
 
 if __name__ == "__main__":
