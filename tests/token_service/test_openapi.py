@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,13 +59,23 @@ def served(app: web.Application) -> set[tuple[str, str]]:
     }
 
 
+def operator_app_of(app: web.Application) -> web.Application:
+    return create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
+
+
+@asynccontextmanager
+async def both_served(make_settings: MakeSettings) -> AsyncIterator[list[tuple[int, dict[str, Any]]]]:
+    """The ports of both listeners while the block runs, each with the document that is true of it."""
+    app = create_app(*make_settings())
+    async with serving(app) as public, serving(operator_app_of(app)) as private:
+        yield [(public, public_document()), (private, operator_document())]
+
+
 async def test_every_route_but_the_page_is_in_the_document(make_settings: MakeSettings) -> None:
     app = create_app(*make_settings())
     assert served(app) == {(method, path) for method, path, _ in operations(public_document())}
     page = {"/", "/favicon.svg", "/main.js", "/styles.css", "/summary.js"}
-    operators = served(
-        create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
-    )
+    operators = served(operator_app_of(app))
     documented = {(method, path) for method, path, _ in operations(operator_document())}
     assert operators - {("GET", path) for path in page} == documented
 
@@ -72,15 +83,8 @@ async def test_every_route_but_the_page_is_in_the_document(make_settings: MakeSe
 async def test_both_are_served_as_they_are_under_the_usual_headers_and_hold_no_secret(
     make_settings: MakeSettings, redis: RedisClient
 ) -> None:
-    app = create_app(*make_settings())
-    async with (
-        serving(app) as public,
-        serving(
-            create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
-        ) as private,
-        aiohttp.ClientSession() as http,
-    ):
-        for port, document in ((public, public_document()), (private, operator_document())):
+    async with both_served(make_settings) as documents, aiohttp.ClientSession() as http:
+        for port, document in documents:
             async with http.get(f"http://127.0.0.1:{port}/openapi.json") as response:
                 assert response.status == 200
                 assert response.content_type == "application/json"
@@ -190,15 +194,8 @@ async def test_every_code_that_is_named_is_said(make_settings: MakeSettings, red
 async def test_any_route_refuses_odd_and_oversized_headers_as_it_says(
     make_settings: MakeSettings, redis: RedisClient
 ) -> None:
-    app = create_app(*make_settings())
-    async with (
-        serving(app) as public,
-        serving(
-            create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
-        ) as private,
-        aiohttp.ClientSession() as http,
-    ):
-        for port, document in ((public, public_document()), (private, operator_document())):
+    async with both_served(make_settings) as documents, aiohttp.ClientSession() as http:
+        for port, document in documents:
             for method, path, operation in operations(document):
                 assert {code for _, code in codes(operation)} >= set(ANYWHERE)
                 for expected, header in ODD_HEADERS.items():
@@ -214,9 +211,7 @@ async def test_an_id_that_is_no_path_segment_is_not_found(
     """Why the two routes with an id name ``not_found``."""
     app = create_app(*make_settings())
     async with (
-        serving(
-            create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
-        ) as port,
+        serving(operator_app_of(app)) as port,
         aiohttp.ClientSession() as http,
         http.delete(f"http://127.0.0.1:{port}/v1/operator/{path}", headers=OPERATOR) as response,
     ):
