@@ -1,38 +1,22 @@
 """The operators' page for everybody: axe-core has nothing against it, in light and dark; the keyboard is enough."""
 
-import hashlib
-import json
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from local_cloud.ports import free_port
 from tests.browser import axe
 from tests.browser.conftest import Launch
+from tests.browser.operators import KEY, operator_url, stack
 from tests.stack import Stack
+
+__all__ = ["operator_url", "stack"]
 
 pytestmark = pytest.mark.browser
 
-KEY = "op_a-key-for-the-page"
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 WIDTHS = (320, 1100)
-
-
-@pytest.fixture(scope="module")
-def operator_url() -> str:
-    return f"http://127.0.0.1:{free_port()}"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, operator_url: str) -> Iterator[Stack]:
-    keys = json.dumps([{"name": "ops", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}])
-    folder = tmp_path_factory.mktemp("operators")
-    port = operator_url.rsplit(":", 1)[1]
-    with Stack(folder, OPERATOR_PORT=port, OPERATOR_KEYS=keys, MAX_SESSIONS_PER_ADDRESS="1000") as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,33 +1,17 @@
 """The operators' page in a real browser: a key opens it, it keeps itself up to date, and it ends a session."""
 
-import hashlib
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from local_cloud.ports import free_port
 from tests.browser.conftest import Launch
+from tests.browser.operators import KEY, operator_url, stack
 from tests.stack import Stack
 
+__all__ = ["operator_url", "stack"]
+
 pytestmark = pytest.mark.browser
-
-KEY = "op_a-key-for-the-page"
-
-
-@pytest.fixture(scope="module")
-def operator_url() -> str:
-    return f"http://127.0.0.1:{free_port()}"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, operator_url: str) -> Iterator[Stack]:
-    keys = json.dumps([{"name": "ops", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}])
-    folder = tmp_path_factory.mktemp("operators")
-    with Stack(folder, OPERATOR_PORT=operator_url.rsplit(":", 1)[1], OPERATOR_KEYS=keys) as running:
-        yield running
 
 
 @pytest.fixture

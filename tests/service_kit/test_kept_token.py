@@ -18,14 +18,6 @@ RESOURCE = "https://cognitiveservices.azure.com"
 TLS = client_context(None)
 
 
-@pytest.fixture
-async def identity(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ManagedIdentity]:
-    async with ManagedIdentity() as identity:
-        for name, value in identity.environment.items():
-            monkeypatch.setenv(name, value)
-        yield identity
-
-
 @asynccontextmanager
 async def kept() -> AsyncIterator[KeptToken]:
     async with managed_identity(CLIENT_ID, TLS) as credential, asyncio.timeout(30):

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,6 @@ from service_kit.tls import client_context
 
 VAULT = "https://vault.azure.net"
 TLS = client_context(None)
-
-
-@pytest.fixture
-async def identity(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ManagedIdentity]:
-    async with ManagedIdentity() as identity:
-        for name, value in identity.environment.items():
-            monkeypatch.setenv(name, value)
-        yield identity
 
 
 async def test_the_identity_is_named_to_the_endpoint(identity: ManagedIdentity) -> None:
