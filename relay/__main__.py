@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from relay.app import serve_relay
 from relay.memory import forbid_dumps, scrubbing_environment
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
-from service_kit.configuration import load
-from service_kit.http_server import run
-from service_kit.log import set_up_logging
-from service_kit.telemetry.life import start_telemetry
+from service_kit.secrets import Secrets
+from service_kit.service_start import start
+
+if TYPE_CHECKING:
+    from service_kit.service_life import Start
 
 
 def main() -> None:
@@ -22,10 +23,13 @@ def main() -> None:
         # The allocator is chosen before Python starts, so start once more, as the same process.
         os.execve(sys.executable, [sys.executable, "-m", "relay", *sys.argv[1:]], os.environ | missing)  # noqa: S606
     forbid_dumps()
-    settings, secrets = load(RelaySettings, RelaySecrets)
-    telemetry = start_telemetry(settings, "relay")
-    set_up_logging("relay", settings.log_level, telemetry)
-    run(lambda: serve_relay(settings, secrets, telemetry))
+    start("relay", RelaySettings, RelaySecrets, _serve)
+
+
+async def _serve(settings: RelaySettings, secrets: Secrets[RelaySecrets], start: Start) -> None:
+    from relay.app import serve_relay  # here, since a parent of workers needs none of it
+
+    await serve_relay(settings, secrets, start)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from aiohttp import web
 from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
 from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
-from relay.connect_rates import ConnectRates, TooManyConnects
+from relay.connect_rates import ConnectRates, TooManyConnects, share
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
 from relay.live_sessions import LiveSessions, look_at
@@ -34,7 +34,7 @@ from service_kit.errors import Refusal
 from service_kit.http_server import note_headers
 from service_kit.live_entries import LiveEntries
 from service_kit.managed_identity import identity_if
-from service_kit.operator_listener import create_operator_app
+from service_kit.operator_listener import Numbers, create_operator_app
 from service_kit.pulse import Pulse, watch_redis
 from service_kit.quotas import Quotas
 from service_kit.redis_client import Pseudonyms
@@ -42,7 +42,7 @@ from service_kit.redis_login import EntraLogins, logged_in
 from service_kit.redis_password import connect_by
 from service_kit.revocation import Revocations
 from service_kit.secrets import Secrets
-from service_kit.service_life import Parts, serve_parts
+from service_kit.service_life import Parts, Start, serve_parts
 from service_kit.session_token import SessionTokenCodec
 from service_kit.tally import Tally
 from service_kit.telemetry import Recorder, Telemetry
@@ -102,7 +102,7 @@ def create_app(
         ):
             app[RELAY] = Relay(
                 websockets=websockets,
-                connects=ConnectRates(settings.connects_per_minute_per_address),
+                connects=ConnectRates(share(settings.connects_per_minute_per_address, settings.workers)),
                 refusals=Refusals(websockets, live, tally),
                 upstreams=Upstreams(
                     [Upstream(*each, websockets) for each in zip(settings.upstreams, credentials, strict=True)],
@@ -175,16 +175,16 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
     return await run_session(request, ticket, relay)
 
 
-async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets], telemetry: Recorder) -> None:
+async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets], start: Start) -> None:
     """Serve until asked to stop, then drain."""
 
     def make() -> Parts:
-        app = create_app(settings, secrets, telemetry)
+        app = create_app(settings, secrets, start.telemetry)
 
-        def operators() -> web.Application:
+        def operators(numbers: Numbers) -> web.Application:
             return create_operator_app(
                 lambda: secrets.current.operator_keys,
-                telemetry,
+                numbers,
                 app[TALLY].refused,
                 service="relay",
                 readiness=app[READINESS],
@@ -195,6 +195,6 @@ async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets], t
             app[READINESS].draining = True
             await app[LIVE].drain(settings.drain_seconds, at_once, now=time.time())
 
-        return Parts(app, operators, drain)
+        return Parts(app, operators, app[READINESS], drain)
 
-    await serve_parts("relay", settings, secrets, telemetry, make)
+    await serve_parts(settings, secrets, start, make)

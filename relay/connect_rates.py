@@ -18,6 +18,14 @@ MOST_ADDRESSES: Final = 20_000
 """Per count, about 6 MB. Who has more addresses than that is held by none of them."""
 
 
+def share(per_minute: int, workers: int) -> int:
+    """What each of the workers behind one port lets through, so that together they let through what is allowed.
+
+    Connections are spread evenly over them. It is rounded up, since none must be left without any.
+    """
+    return -(-per_minute // workers)
+
+
 class TooManyConnects(Refusal):
     """``rate_limited``, until the minute is over; a token is as good then as before.
 

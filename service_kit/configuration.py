@@ -21,8 +21,12 @@ from service_kit.settings import ServiceSettings, fail, noting_what_is_valid, re
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 
-def load(settings_class: type[SettingsT], secrets_class: type[SecretsT]) -> tuple[SettingsT, Secrets[SecretsT]]:
+def load(
+    settings_class: type[SettingsT], secrets_class: type[SecretsT], *, tells_checks: bool = True
+) -> tuple[SettingsT, Secrets[SecretsT]]:
     """Read the environment; on any problem print all of them, names and not values, and exit with status 2.
+
+    In production it also prints what was checked, unless somebody else did.
 
     With ``KEY_VAULT_URL`` the secrets are not there yet: they arrive while :meth:`Secrets.kept` runs.
     """
@@ -44,7 +48,7 @@ def load(settings_class: type[SettingsT], secrets_class: type[SecretsT]) -> tupl
     if problems:
         fail(problems)
     assert settings is not None  # noqa: S101 - else there were problems
-    if settings.airlock_env == "production":
+    if settings.airlock_env == "production" and tells_checks:
         print("Production mode. Checked:", *settings.check_list(), sep="\n  - ", file=sys.stderr)  # noqa: T201
     if secrets is not None:
         return settings, Secrets(secrets)

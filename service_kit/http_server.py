@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 
 from service_kit.errors import Refusal
 from service_kit.masked_frames import MaskedFrames
-from service_kit.settings import fail
 from service_kit.web import CODE_BY_STATUS, new_request_id, refusal_response, refuse_expectation
 
 HEADER_SECONDS: Final = 5.0
@@ -153,9 +153,15 @@ class Stop:
         self.asked = asyncio.Event()
         self.at_once = asyncio.Event()
 
-    def on_signal(self) -> None:
-        """Handle SIGTERM or SIGINT."""
-        if self.asked.is_set():
+    def heed_signals(self) -> None:
+        """Let SIGTERM and SIGINT ask from now on."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: self.ask(at_once=self.asked.is_set()))
+
+    def ask(self, *, at_once: bool) -> None:
+        """Stop, and be quick about it or not."""
+        if at_once:
             self.at_once.set()
         self.asked.set()
 
@@ -165,21 +171,17 @@ Drain = Callable[[asyncio.Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where an application listens; ``variable`` is the setting that names the port."""
+    """Where an application listens: bound sockets, of one host and port."""
 
     host: str
-    port: int
-    variable: str = "PORT"
+    sockets: Sequence[socket.socket]
 
-    async def start(self, app: web.Application, log: FilteringBoundLogger, service: str) -> web.AppRunner:
-        """Listen; whoever calls this cleans the runner up. Exits with status 2 when the port is taken."""
+    async def start(self, app: web.Application, log: FilteringBoundLogger) -> web.AppRunner:
+        """Listen; whoever calls this cleans the runner up."""
         runner = await _run(app)
-        try:
-            await web.TCPSite(runner, self.host, self.port).start()
-        except OSError as error:
-            await runner.cleanup()
-            fail([f"{self.variable}: cannot listen on {self.host} port {self.port}: {error.strerror}"])
-        log.info("listening", service=service, host=self.host, port=runner.addresses[0][1])
+        for each in self.sockets:
+            await web.SockSite(runner, each).start()
+        log.info("listening", host=self.host, port=runner.addresses[0][1])
         return runner
 
 
@@ -211,29 +213,33 @@ class Waiting:
 
 
 async def serve(
-    listeners: Sequence[Listener], make: Callable[[], Service], *, name: str, waiting: Waiting | None = None
+    listeners: Sequence[Listener],
+    make: Callable[[], Service],
+    stop: Stop,
+    *,
+    waiting: Waiting | None,
+    listening: Callable[[], None],
 ) -> None:
-    """Serve what ``make`` makes until SIGTERM or SIGINT, then drain it and close everything.
+    """Serve what ``make`` makes until it is to stop, then drain it and close everything.
 
     With ``waiting`` the listeners are open before it is made; new connections go to it as soon as it is there.
+    ``listening`` is called as soon as they are open.
     """
     log = structlog.get_logger()
-    stop = Stop()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.on_signal)
     async with contextlib.AsyncExitStack() as running:
         running.callback(log.info, "drain.end")
         if waiting is None:
             service = make()
             for listener, app in zip(listeners, service.apps, strict=True):
-                runner = await listener.start(app, log, name)
+                runner = await listener.start(app, log)
                 running.push_async_callback(runner.cleanup)
+            listening()
         else:
             doors = []
             for listener in listeners:
-                doors.append(await listener.start(waiting.app(), log, name))
+                doors.append(await listener.start(waiting.app(), log))
                 running.push_async_callback(doors[-1].cleanup)
+            listening()
             if not await _comes_before(waiting.is_over, stop.asked):
                 log.info("drain.start")
                 return

@@ -61,6 +61,7 @@ ALLOWED_KEYS: Final = frozenset(
         "operator",
         "origin",
         "param",
+        "pid",
         "port",
         "profile",
         "provider",
@@ -85,6 +86,7 @@ ALLOWED_KEYS: Final = frozenset(
         "trace_id",
         "upstream",
         "waited_seconds",
+        "worker",  # its number
     }
 )
 
@@ -183,10 +185,11 @@ class _LibraryRecords(logging.Handler):
         )
 
 
-def set_up_logging(service: str, level: str, telemetry: Telemetry | None = None) -> None:
+def set_up_logging(service: str, level: str, telemetry: Telemetry | None = None, *, worker: int | None = None) -> None:
     """Send every log of this process to standard output as JSON lines, from ``level`` upwards.
 
-    ``telemetry`` hears of each line, and takes those that are events.
+    ``telemetry`` hears of each line, and takes those that are events. Where there are several workers, each line has
+    the number of its own.
     """
     telemetry = telemetry or Recorder()
     lines = _Lines(STDOUT, telemetry)
@@ -208,7 +211,7 @@ def set_up_logging(service: str, level: str, telemetry: Telemetry | None = None)
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(service=service)
+    structlog.contextvars.bind_contextvars(service=service, **({} if worker is None else {"worker": worker}))
     logging.basicConfig(level=level, handlers=[_LibraryRecords(telemetry)], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

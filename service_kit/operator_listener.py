@@ -16,8 +16,8 @@ from service_kit.errors import Refusal
 from service_kit.hashed_keys import OperatorKey, holder_of
 from service_kit.http_server import note_headers
 from service_kit.redis_client import RedisUnavailable
-from service_kit.telemetry import Recorder
 from service_kit.telemetry.prometheus import CONTENT_TYPE, exposition
+from service_kit.telemetry.values import Snapshot
 from service_kit.web import MAX_BODY_BYTES, REQUEST_ID, Handler, Readiness, add_headers, answer_errors
 
 METRICS_PATH: Final = "/metrics"
@@ -25,6 +25,8 @@ _API: Final = "/v1/operator/"
 _RETRY_SECONDS: Final = 1
 _LOOKS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
+Numbers = Callable[[], Awaitable[Snapshot]]
+"""The numbers that ``/metrics`` tells: of this process, or of all workers."""
 
 OPERATOR: Final = web.RequestKey("operator", OperatorKey)
 
@@ -73,7 +75,7 @@ def _note(request: web.Request, event: str, **fields: object) -> None:
 
 def create_operator_app(
     keys: Callable[[], tuple[OperatorKey, ...]],
-    telemetry: Recorder,
+    numbers: Numbers,
     count_refusal: Callable[[str], None],
     *,
     service: str,
@@ -91,7 +93,7 @@ def create_operator_app(
     readiness.add_routes(app)
 
     async def metrics(_request: web.Request) -> web.Response:
-        text = exposition(telemetry.values.look(), service)
+        text = exposition(await numbers(), service)
         return web.Response(body=text.encode(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
     app.router.add_get(METRICS_PATH, metrics)

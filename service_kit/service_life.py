@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from service_kit.http_server import Drain, Listener, Service, serve
+from service_kit.http_server import Drain, Listener, Service, Stop, serve
+from service_kit.operator_listener import Numbers
+from service_kit.ports import ports_of
 from service_kit.pulse import watch_vault
 from service_kit.secrets import Secrets
 from service_kit.settings import ServiceSettings
 from service_kit.telemetry import Recorder
 from service_kit.telemetry.life import Farewell
 from service_kit.waiting import until_there
+from service_kit.web import Readiness
+from service_kit.workers.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,37 +29,66 @@ class Parts:
 
     Attributes:
         app: what the public listener serves; it owns what the other uses.
-        operators: makes what the operators' listener serves, where there is one.
+        operators: makes what the operators' listener serves, where there is one; it tells these numbers.
+        readiness: what both answer with.
         drain: ends the work under way; called when the process is asked to stop, with the event of a second signal.
     """
 
     app: web.Application
-    operators: Callable[[], web.Application]
+    operators: Callable[[Numbers], web.Application]
+    readiness: Readiness
     drain: Drain
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a service starts with; ``worker`` is this process, where it is one of several."""
+
+    telemetry: Recorder
+    worker: Worker | None
+
+
 async def serve_parts(
-    name: str, settings: ServiceSettings, secrets: Secrets[Any], telemetry: Recorder, make: Callable[[], Parts]
+    settings: ServiceSettings, secrets: Secrets[Any], start: Start, make: Callable[[], Parts]
 ) -> None:
     """Serve what ``make`` makes, as soon as the secrets are there, until asked to stop; then drain it.
 
     Raises SystemExit with status 2 where a port is taken.
     """
-    listeners = [Listener(settings.host, settings.port)]
-    if settings.operator_port is not None:
-        listeners.append(Listener(settings.operator_host, settings.operator_port, "OPERATOR_PORT"))
+    telemetry, worker, stop = start.telemetry, start.worker, Stop()
+    ports = ports_of(settings)
+    listeners = [Listener(port.host, worker.sockets(port.variable) if worker else port.bind()) for port in ports]
 
     def make_service() -> Service:
         parts = make()
+        numbers = telemetry.numbers
+        if worker is not None:
+            worker.stands_for_all(parts.readiness)
+            numbers = worker.numbers_of_all
 
         async def drain(at_once: asyncio.Event) -> None:
             farewell.drain_begins()
             await parts.drain(at_once)
 
-        return Service([parts.app, *(parts.operators() for _ in listeners[1:])], drain)
+        return Service([parts.app, *(parts.operators(numbers) for _ in listeners[1:])], drain)
+
+    def listening() -> None:
+        if worker is not None:
+            worker.is_listening()
+
+    async def are_there() -> bool:
+        return secrets.are_there
 
     watch_vault(secrets, telemetry)
+    until_then = Readiness(secrets=are_there)
     is_production = settings.airlock_env == "production"
-    waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=is_production)
-    async with Farewell(telemetry, settings.drain_seconds) as farewell, secrets.kept():
-        await serve(listeners, make_service, name=name, waiting=waiting)
+    waiting = until_there(secrets, until_then, allowed_origins=settings.allowed_origins, hsts=is_production)
+    async with AsyncExitStack() as life:
+        if worker is None:
+            stop.heed_signals()
+        else:
+            worker.stands_for_all(until_then)
+            await life.enter_async_context(worker.at_work(stop))
+        farewell = await life.enter_async_context(Farewell(telemetry, settings.drain_seconds))
+        await life.enter_async_context(secrets.kept())
+        await serve(listeners, make_service, stop, waiting=waiting, listening=listening)

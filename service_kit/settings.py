@@ -73,6 +73,7 @@ class ServiceSettings(BaseSettings):
     azure_client_id: Annotated[str | None, Field(pattern=_GUID)] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     redis_mode: RedisMode = "single"
     redis_auth: Literal["url", "entra"] = "url"
     redis_wait_replicas: Annotated[int, Field(ge=0, le=10)] = 0

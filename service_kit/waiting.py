@@ -16,11 +16,13 @@ RETRY_AFTER_SECONDS: Final = 5
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
 
 
-def until_there(secrets: Secrets[Any], *, allowed_origins: Sequence[str], hsts: bool) -> Waiting | None:
-    """Who answers until the secrets arrive; None where they are there."""
+def until_there(
+    secrets: Secrets[Any], readiness: Readiness, *, allowed_origins: Sequence[str], hsts: bool
+) -> Waiting | None:
+    """Who answers until the secrets arrive, with this readiness; None where they are there."""
     if secrets.are_there:
         return None
-    return Waiting(lambda: _waiting_app(allowed_origins, hsts=hsts), secrets.arrive)
+    return Waiting(lambda: _waiting_app(readiness, allowed_origins, hsts=hsts), secrets.arrive)
 
 
 def only_with_good(secrets: Secrets[Any]) -> Callable[..., Awaitable[web.StreamResponse]]:
@@ -35,17 +37,13 @@ def only_with_good(secrets: Secrets[Any]) -> Callable[..., Awaitable[web.StreamR
     return middleware
 
 
-def _waiting_app(allowed_origins: Sequence[str], *, hsts: bool) -> web.Application:
+def _waiting_app(readiness: Readiness, allowed_origins: Sequence[str], *, hsts: bool) -> web.Application:
     errors = answer_errors(lambda _: None)  # where they are counted is not known yet
     app = web.Application(
         middlewares=[note_headers, _close, errors, cors("/v1/", allowed_origins, "GET, POST"), _unavailable]
     )
     app.on_response_prepare.append(add_headers(hsts=hsts))
-
-    async def are_there() -> bool:
-        return False
-
-    Readiness(secrets=are_there).add_routes(app)
+    readiness.add_routes(app)
     return app
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
@@ -209,12 +209,30 @@ def add_document(app: web.Application, path: str, document: object) -> None:
     app.router.add_get(path, answer)
 
 
+class Workers(Protocol):
+    """What one of several workers knows of the others."""
+
+    of: int
+    """How many there are, this one among them."""
+
+    @property
+    def others_ready(self) -> int:
+        """How many of the others are ready."""
+
+
 class Readiness:
-    """Whether this process should get work: every check passes and it is not draining."""
+    """Whether this process should get work: every check passes and it is not draining.
+
+    Attributes:
+        draining: the service was asked to stop.
+        workers: where this process is one of several, the others. ``/readyz`` then answers for the service, which
+            should get work as long as one of them is ready.
+    """
 
     def __init__(self, **checks: Callable[[], Awaitable[bool]]) -> None:
         self._checks = checks
         self.draining = False
+        self.workers: Workers | None = None
 
     async def failing(self) -> list[str]:
         """The names of what is not ready."""
@@ -232,6 +250,12 @@ class Readiness:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         failing = await self.failing()
-        if failing:
-            return web.json_response({"status": "unavailable", "failing": failing}, status=503)
-        return web.json_response({"status": "ok"})
+        told: dict[str, object] = {}
+        is_ready = not failing
+        if self.workers is not None and not self.draining:
+            ready = self.workers.others_ready + is_ready
+            told["workers"] = {"ready": ready, "of": self.workers.of}
+            is_ready = ready > 0
+        if is_ready:
+            return web.json_response({"status": "ok", **told})
+        return web.json_response({"status": "unavailable", "failing": failing, **told}, status=503)

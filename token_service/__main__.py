@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import TYPE_CHECKING
 
-from aiohttp import web
-
-from service_kit.configuration import load
-from service_kit.http_server import run
-from service_kit.log import set_up_logging
-from service_kit.service_life import Parts, serve_parts
-from service_kit.telemetry.life import start_telemetry
-from token_service.app import OPERATORS, READINESS, create_app, drain
-from token_service.operators.app import create_operator_app
+from service_kit.secrets import Secrets
+from service_kit.service_start import start
 from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 
+if TYPE_CHECKING:
+    from service_kit.service_life import Start
 
-async def main() -> None:
-    """Serve until told to stop."""
-    settings, secrets = load(TokenServiceSettings, TokenServiceSecrets)
-    telemetry = start_telemetry(settings, "token_service")
-    set_up_logging("token_service", settings.log_level, telemetry)
 
-    def make() -> Parts:
-        app = create_app(settings, secrets, telemetry)
+async def _serve(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets], start: Start) -> None:
+    from token_service.serving import serve_token_service  # here, since a parent of workers needs none of it
 
-        def operators() -> web.Application:
-            return create_operator_app(
-                app[OPERATORS],
-                lambda: secrets.current.operator_keys,
-                telemetry,
-                app[READINESS],
-                hsts=settings.airlock_env == "production",
-            )
-
-        return Parts(app, operators, partial(drain, app, settings))
-
-    await serve_parts("token_service", settings, secrets, telemetry, make)
+    await serve_token_service(settings, secrets, start)
 
 
 if __name__ == "__main__":
-    run(main)
+    start("token_service", TokenServiceSettings, TokenServiceSecrets, _serve)

@@ -25,6 +25,13 @@ class MetricKind(StrEnum):
     TIMING = "timing"
 
 
+class Together(StrEnum):
+    """What the gauges of several workers are together; counters and timings are summed."""
+
+    SUM = "sum"
+    LEAST = "least"
+
+
 _MILLISECONDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 _FRACTIONS: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
@@ -37,6 +44,7 @@ class Metric:
         service: who has it: ``both``, ``token_service`` or ``relay``.
         dimensions: each with every value it may have.
         buckets: upper bounds in milliseconds, of a timing.
+        together: of a gauge.
     """
 
     name: str
@@ -46,14 +54,15 @@ class Metric:
     means: str
     dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
+    together: Together = Together.SUM
 
 
 def _counter(name: str, unit: str, service: str, means: str, **dimensions: tuple[str, ...]) -> Metric:
     return Metric(name, MetricKind.COUNTER, unit, service, means, dimensions)
 
 
-def _gauge(name: str, unit: str, service: str, means: str, **dimensions: tuple[str, ...]) -> Metric:
-    return Metric(name, MetricKind.GAUGE, unit, service, means, dimensions)
+def _gauge(name: str, unit: str, service: str, means: str, together: Together) -> Metric:
+    return Metric(name, MetricKind.GAUGE, unit, service, means, together=together)
 
 
 def _timing(
@@ -86,7 +95,7 @@ _METRICS: Final = (
         "used tokens that came again: while their session was live, or from elsewhere",
         reason=("live", "elsewhere"),
     ),
-    _gauge("airlock_live_sessions", "sessions", "relay", "sessions that are live in this process"),
+    _gauge("airlock_live_sessions", "sessions", "relay", "sessions that are live; of workers, the sum", Together.SUM),
     _counter("airlock_sessions_started_total", "sessions", "relay", "sessions whose lock was confirmed"),
     _counter(
         "airlock_endings_total", "sessions", "relay", "sessions that ended, by ending", ending=tuple(map(str, Ending))
@@ -130,7 +139,13 @@ _METRICS: Final = (
     _timing(
         "airlock_redis_ms", "both", "questions to Redis, from asking to the answer or to giving up", outcome=_OUTCOMES
     ),
-    _gauge("airlock_redis_up", "0 or 1", "both", "whether the last question to Redis was answered"),
+    _gauge(
+        "airlock_redis_up",
+        "0 or 1",
+        "both",
+        "whether the last question to Redis was answered; of workers, whether each one's was",
+        Together.LEAST,
+    ),
     _timing(
         "airlock_vault_ms",
         "both",
@@ -142,6 +157,7 @@ _METRICS: Final = (
         "both",
         "how late the event loop was for a timer of 50 ms; max is the longest hold-up",
     ),
+    _counter("airlock_workers_replaced_total", "workers", "both", "workers that took the place of one that died"),
     _counter("airlock_log_lines_dropped_total", "lines", "both", "log lines that could not be written"),
     _counter(
         "airlock_telemetry_dropped_total",
@@ -175,6 +191,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event("secret.invalid", "a secret of the vault does not fit and was not taken", is_alert=True),
         Event("identity.failed", "the platform gave no new access token", is_alert=True),
         Event("internal_error", "a bug: the place in the code", is_alert=True),
+        Event("worker.replaced", "a worker died, and another one serves in its place", is_alert=True),
         Event("upstream.failed", "an upstream did not begin a session"),
         Event("mint.limited", "a caller mints too fast"),
         Event("edge.denied", "a request that did not come through Front Door"),

@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 from service_kit.telemetry.catalogue import ATTRIBUTES, EVENTS
 from service_kit.telemetry.spans import Span, SpanKind, SpanRecord, Value
 from service_kit.telemetry.trace_context import TraceContext
-from service_kit.telemetry.values import Values
+from service_kit.telemetry.values import Snapshot, Values
 
 MAX_EVENTS: Final = 1_000
 MAX_SPANS: Final = 4_000
@@ -86,6 +86,10 @@ class Recorder:
         self.spans: Waiting[SpanRecord] = Waiting(MAX_SPANS)
         self.on_many: Callable[[], None] = _do_nothing
         self.is_sent = is_sent
+
+    async def numbers(self) -> Snapshot:
+        """What they are now."""
+        return self.values.look()
 
     def event(self, name: str, attributes: Mapping[str, object]) -> None:
         """See the seam; a name that is not on the list is no event."""

@@ -88,7 +88,7 @@ async def product_with(
             await each.arrive()
         app = token_service.app.create_app(settings, secrets)
         operators = create_operator_app(
-            app[OPERATORS], lambda: secrets.current.operator_keys, Recorder(), app[READINESS], hsts=False
+            app[OPERATORS], lambda: secrets.current.operator_keys, Recorder().numbers, app[READINESS], hsts=False
         )
         apps = (app, operators, relay.app.create_app(relay_settings, relay_secrets))
         ports = [await running.enter_async_context(serving(each)) for each in apps]

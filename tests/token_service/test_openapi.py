@@ -60,7 +60,7 @@ def served(app: web.Application) -> set[tuple[str, str]]:
 
 
 def operator_app_of(app: web.Application) -> web.Application:
-    return create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder(), app[READINESS], hsts=False)
+    return create_operator_app(app[OPERATORS], lambda: OPERATOR_KEYS, Recorder().numbers, app[READINESS], hsts=False)
 
 
 @asynccontextmanager

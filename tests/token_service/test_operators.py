@@ -90,7 +90,7 @@ async def operators(settings: Any) -> AsyncIterator[aiohttp.ClientSession]:
     async with (
         serving(public),
         serving(
-            create_operator_app(public[OPERATORS], lambda: KEYS, Recorder(), public[READINESS], hsts=False)
+            create_operator_app(public[OPERATORS], lambda: KEYS, Recorder().numbers, public[READINESS], hsts=False)
         ) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
     ):

@@ -9,8 +9,8 @@ from typing import Final
 from aiohttp import web
 
 from service_kit.hashed_keys import OperatorKey
+from service_kit.operator_listener import Numbers
 from service_kit.operator_listener import create_operator_app as create_listener_app
-from service_kit.telemetry import Recorder
 from service_kit.web import Readiness, add_document
 from token_service.openapi import PATH
 from token_service.operators.handlers import Operators
@@ -23,14 +23,14 @@ PAGE_FOLDER: Final = Path(__file__).parent / "page"
 def create_operator_app(
     operators: Operators,
     keys: Callable[[], tuple[OperatorKey, ...]],
-    telemetry: Recorder,
+    numbers: Numbers,
     readiness: Readiness,
     *,
     hsts: bool,
 ) -> web.Application:
     """The application; the resources behind it belong to the public one, and ``keys`` are those in force now."""
     app = create_listener_app(
-        keys, telemetry, operators.tally.refused, service="token_service", readiness=readiness, hsts=hsts
+        keys, numbers, operators.tally.refused, service="token_service", readiness=readiness, hsts=hsts
     )
     operators.add_routes(app)
     add_document(app, PATH, operator_document())
