@@ -44,3 +44,7 @@ class Door:
     def leave(self, worker: int) -> None:
         """Nobody will listen in this worker's place for a while: what connects goes to the others."""
         close(self._own.pop(worker, []))
+
+    def close(self) -> None:
+        """Let the port go."""
+        close([*self._shared, *(each for sockets in self._own.values() for each in sockets)])

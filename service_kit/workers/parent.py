@@ -32,9 +32,10 @@ TICK_SECONDS: Final = 1.0
 
 def tend(name: str, settings: ServiceSettings, patience: Patience | None = None) -> int:
     """Run the workers of a service until it is asked to stop; its exit status."""
-    doors = [Door(port) for port in ports_of(settings)]
-    set_up_logging(name, settings.log_level)
-    return asyncio.run(_run(name, settings, doors, patience or Patience()))
+    with contextlib.ExitStack() as open_doors:
+        doors = [open_doors.enter_context(contextlib.closing(Door(port))) for port in ports_of(settings)]
+        set_up_logging(name, settings.log_level)
+        return asyncio.run(_run(name, settings, doors, patience or Patience()))
 
 
 async def _run(name: str, settings: ServiceSettings, doors: list[Door], patience: Patience) -> int:
@@ -159,9 +160,13 @@ class Parent:
             is_steady = child is not None and child.listens and child.age >= self._patience.steady
             short_lives = 0 if is_steady else short_lives + 1
             if pause := self._patience.pause(short_lives):
-                for door in self._doors:
-                    door.leave(number)
+                self._leave(number)
                 await _one_of(self._stopping, seconds=pause)
+        self._leave(number)
+
+    def _leave(self, number: int) -> None:
+        for door in self._doors:
+            door.leave(number)
 
     async def _start(self, number: int, *, replaces: bool) -> _Child | None:
         """A new worker; None where the machine has no room for one."""

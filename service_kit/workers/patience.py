@@ -27,4 +27,4 @@ class Patience:
 
     def pause(self, short_lives: int) -> float:
         """How long to wait after so many short lives in a row, in one place: 0, 1, 2, 4…"""
-        return min(self.longest_pause, 2.0 ** (short_lives - 1)) if short_lives else 0.0
+        return min(self.longest_pause, 2.0 ** min(short_lives - 1, 20)) if short_lives else 0.0

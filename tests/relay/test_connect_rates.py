@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from relay.connect_rates import MOST_ADDRESSES, WINDOW_SECONDS, ConnectRates, TooManyConnects
+from relay.connect_rates import MOST_ADDRESSES, WINDOW_SECONDS, ConnectRates, TooManyConnects, share
 
 HERE, THERE = "0123", "4567"
 
@@ -26,6 +26,14 @@ def test_an_address_has_so_many_in_a_minute_and_the_next_when_that_is_over() -> 
     told = [answer.retry_after for answer in answers[3:5] if answer]
     assert told == [30.0, 0.5]
     assert answers[5] is None
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "workers", "of_each"), [(6_000, 1, 6_000), (6_000, 4, 1_500), (7, 2, 4), (1, 8, 1)]
+)
+def test_workers_share_what_an_address_may(per_minute: int, workers: int, of_each: int) -> None:
+    assert share(per_minute, workers) == of_each
+    assert per_minute <= of_each * workers < per_minute + workers
 
 
 def test_insisting_does_not_lengthen_the_wait() -> None:

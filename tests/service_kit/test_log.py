@@ -43,6 +43,13 @@ def test_keys_that_are_not_on_the_list_are_dropped(capfd: pytest.CaptureFixture[
     assert line["timestamp"].endswith("Z")
 
 
+def test_each_line_of_a_worker_has_its_number(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("relay", "INFO", worker=3)
+    structlog.get_logger().info("mint.ok")
+    (line,) = lines(capfd)
+    assert (line["service"], line["worker"]) == ("relay", 3)
+
+
 def test_the_list_has_no_room_for_content() -> None:
     assert not ALLOWED_KEYS & {"token", "authorization", "instructions", "audio", "text", "delta", "body", "message"}
 

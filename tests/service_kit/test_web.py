@@ -7,6 +7,7 @@ import gzip
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -456,6 +457,42 @@ async def test_readiness_names_what_is_missing_and_drains() -> None:
         assert await ready() == (503, {"status": "unavailable", "failing": ["draining"]})
         async with http.get("/healthz") as response:
             assert response.status == 200
+
+
+@dataclass
+class Others:
+    """What one of three workers knows of the two others."""
+
+    others_ready: int
+    of: int = 3
+
+
+@pytest.mark.parametrize(
+    ("others_ready", "is_well", "is_draining", "expected"),
+    [
+        (2, True, False, (200, {"status": "ok", "workers": {"ready": 3, "of": 3}})),
+        (0, True, False, (200, {"status": "ok", "workers": {"ready": 1, "of": 3}})),
+        (1, False, False, (200, {"status": "ok", "workers": {"ready": 1, "of": 3}})),
+        (0, False, False, (503, {"status": "unavailable", "failing": ["redis"], "workers": {"ready": 0, "of": 3}})),
+        # The whole service drains, whatever was last heard of the others.
+        (2, True, True, (503, {"status": "unavailable", "failing": ["draining"]})),
+    ],
+)
+async def test_one_of_several_workers_answers_for_the_service(
+    others_ready: int, is_well: bool, is_draining: bool, expected: tuple[int, Any]
+) -> None:
+    async def redis_works() -> bool:
+        return is_well
+
+    readiness = Readiness(redis=redis_works)
+    readiness.workers = Others(others_ready)
+    readiness.draining = is_draining
+    async with (
+        serving(an_app(readiness)) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http,
+        http.get("/readyz") as response,
+    ):
+        assert (response.status, await response.json()) == expected
 
 
 async def test_request_ids_are_ours(http: aiohttp.ClientSession) -> None:
