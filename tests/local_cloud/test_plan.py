@@ -56,6 +56,13 @@ def test_simulator_never_sees_a_real_address_or_key() -> None:
     assert environment["OPENAI_BASE_URL"] == "http://127.0.0.1:9000/v1"
 
 
+def test_both_services_get_as_many_workers_as_are_asked_for() -> None:
+    services = plan_services(
+        {"WORKERS": "3"}, page_port=8080, relay_port=8081, redis_url="redis://127.0.0.1:7000/0", simulator_port=9000
+    )
+    assert [service.environment["WORKERS"] for service in services[1:]] == ["3", "3"]
+
+
 def test_what_is_given_is_kept_but_not_a_foreign_host() -> None:
     given = {"OPENAI_API_KEY": "sk-real", "TOKEN_SIGNING_KEYS": "old,new", "SERVE_PAGE": "false", "HOST": "box"}
     environment = compose(given)
