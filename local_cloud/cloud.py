@@ -154,7 +154,8 @@ def production_settings(ports: Ports, files: Files, front_door_id: str) -> dict[
 def plan_services(given: Environment, ports: Ports, files: Files, made: Made) -> list[Service]:
     """The stand-ins, then the services, in the order to start them: each needs those before it."""
     # Nothing else of the caller's own settings: a key of his would stand in the services' environment.
-    base = {name: given[name] for name in ("PATH", "HOME", "LANG", "WORKERS") if name in given} | {"PYTHONPATH": str(ROOT)}
+    kept = {name: given[name] for name in ("PATH", "HOME", "LANG", "WORKERS") if name in given}
+    base = kept | {"PYTHONPATH": str(ROOT)}
     identity_header = secrets.token_hex(16)
     identity = {
         "IDENTITY_ENDPOINT": f"http://127.0.0.1:{ports.identity}/msi/token",
