@@ -11,6 +11,7 @@ from service_kit.settings import ServiceSettings, fail
 
 PUBLIC: Final = "PORT"
 OPERATORS: Final = "OPERATOR_PORT"
+BACKLOG: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,15 @@ class Port:
     variable: str
 
     def bind(self) -> list[socket.socket]:
-        """Take it: a socket for each address of the host. Exits with status 2 when somebody else has it."""
+        """Take it: a socket for each address of the host, listening, or another that is bound too could come first.
+
+        Exits with status 2 when somebody else has it.
+        """
         try:
-            return bound(self.host, self.number)
+            sockets = bound(self.host, self.number)
+            for each in sockets:
+                each.listen(BACKLOG)
+            return sockets
         except OSError as error:
             fail([f"{self.variable}: cannot listen on {self.host} port {self.number}: {error.strerror}"])
 
