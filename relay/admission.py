@@ -24,6 +24,8 @@ from service_kit.session_token import (
 
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
 AIRLOCK_SUBPROTOCOL = "airlock.v1"
+BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
+BETA_HEADER_VALUE = "realtime=v1"
 REALTIME_SUBPROTOCOL = "realtime"
 
 _CREDENTIAL_PARAMETERS = frozenset({"token", "api-key", "api_key", "access_token", "key", "authorization"})
@@ -40,6 +42,7 @@ class Ticket:
         by_subprotocol: the client is one that cannot read a failed upgrade.
         subprotocol: what the upgrade selects; None for clients that offered nothing.
         speaks_airlock: it also wants our own events.
+        speaks_beta: it announced that it speaks the beta protocol of 2024/25 (see :mod:`relay.beta`).
     """
 
     keys: TokenKeys
@@ -49,6 +52,7 @@ class Ticket:
     by_subprotocol: bool
     subprotocol: str | None
     speaks_airlock: bool
+    speaks_beta: bool
 
 
 class Expired(Refusal):
@@ -90,12 +94,17 @@ def admit(
         by_subprotocol=by_subprotocol,
         subprotocol=REALTIME_SUBPROTOCOL if offered else None,
         speaks_airlock=AIRLOCK_SUBPROTOCOL in offered,
+        speaks_beta=BETA_SUBPROTOCOL in offered or BETA_HEADER_VALUE in _listed(headers.getall("OpenAI-Beta", ())),
     )
 
 
 def subprotocols(lines: Sequence[str]) -> list[str]:
     """Every subprotocol offered, over all header lines in order."""
-    return [offer.strip() for line in lines for offer in line.split(",") if offer.strip()]
+    return _listed(lines)
+
+
+def _listed(lines: Sequence[str]) -> list[str]:
+    return [each.strip() for line in lines for each in line.split(",") if each.strip()]
 
 
 def _origin(headers: CIMultiDictProxy[str], allowed_origins: Collection[str]) -> str | None:

@@ -73,6 +73,7 @@ def test_a_header_client_gets_in() -> None:
         by_subprotocol=False,
         subprotocol=None,
         speaks_airlock=False,
+        speaks_beta=False,
     )
 
 
@@ -86,6 +87,7 @@ def test_a_browser_gets_in() -> None:
         by_subprotocol=True,
         subprotocol="realtime",
         speaks_airlock=True,
+        speaks_beta=False,
     )
 
 
