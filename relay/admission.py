@@ -75,8 +75,9 @@ def admit(
     """Judge a handshake; ``version`` is HTTP's. Raises Refusal, Expired for a token of ours whose time is over."""
     origin = _origin(headers, allowed_origins)
     _require_upgrade(version, headers)
-    target = _target(query)
     offered = subprotocols(headers.getall("Sec-WebSocket-Protocol", ()))
+    speaks_beta = BETA_SUBPROTOCOL in offered or BETA_HEADER_VALUE in _listed(headers.getall("OpenAI-Beta", ()))
+    target = _target(query, by_beta_helper=speaks_beta)
     if offered and REALTIME_SUBPROTOCOL not in offered:
         raise Refusal("invalid_request", message="Offer the subprotocol 'realtime'.")
     credential, by_subprotocol = _credential(headers, offered)
@@ -94,7 +95,7 @@ def admit(
         by_subprotocol=by_subprotocol,
         subprotocol=REALTIME_SUBPROTOCOL if offered else None,
         speaks_airlock=AIRLOCK_SUBPROTOCOL in offered,
-        speaks_beta=BETA_SUBPROTOCOL in offered or BETA_HEADER_VALUE in _listed(headers.getall("OpenAI-Beta", ())),
+        speaks_beta=speaks_beta,
     )
 
 
@@ -138,8 +139,11 @@ def _require_upgrade(version: tuple[int, int], headers: CIMultiDictProxy[str]) -
         raise Refusal("invalid_request", message="The Sec-WebSocket-Key header is missing or not valid.")
 
 
-def _target(query: MultiMapping[str]) -> str | None:
-    """What the client wants to talk to; everything else in the query is ignored and never forwarded."""
+def _target(query: MultiMapping[str], *, by_beta_helper: bool) -> str | None:
+    """What the client wants to talk to; everything else in the query is ignored and never forwarded.
+
+    The beta helpers of OpenAI's SDKs always name a model, so for them the intent alone counts.
+    """
     for name, value in query.items():
         if name.lower() in _CREDENTIAL_PARAMETERS or name.startswith(TOKEN_PREFIX) or value.startswith(TOKEN_PREFIX):
             raise Refusal(
@@ -151,7 +155,7 @@ def _target(query: MultiMapping[str]) -> str | None:
         raise Refusal("unsupported_parameter", param="call_id")
     named = [*query.getall("model", ()), *query.getall("deployment", ())]
     if query.get("intent") == "transcription":
-        if named:
+        if named and not by_beta_helper:
             raise Refusal("invalid_request", param="model", message="Name the model or the intent, not both.")
         return TRANSCRIPTION_TARGET
     if len(named) > 1:

@@ -129,6 +129,8 @@ def _lock(session: Mapping[str, object] | None, caller: Caller, profile: Profile
         raise Refusal(
             "invalid_request", param="session.type", message=f"session.type: must be '{profile_type}' in this profile."
         )
+    if session.keys() == {"type"}:  # it only says which kind is wanted
+        return profile.lock()
     try:
         if caller.key is not None:
             return profile.lock(check_session({"type": profile_type, **session}))

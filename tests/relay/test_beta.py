@@ -2,7 +2,6 @@
 
 import copy
 import json
-import typing
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -10,9 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openai.types.beta.realtime.realtime_client_event import RealtimeClientEvent as BetaClientEvent
-from openai.types.beta.realtime.realtime_server_event import RealtimeServerEvent as BetaServerEvent
-from openai.types.realtime import RealtimeServerEvent
 
 from relay.beta import BETA_NAMES, SAME_NAMES, event_to_beta, event_to_ga, frame_to_beta, frame_to_ga
 from relay.conversation import Conversation
@@ -23,6 +19,7 @@ from service_kit.beta_session import GA_PATHS, GONE, SAME, beta_path, to_beta, t
 from service_kit.errors import Refusal
 from service_kit.session_fields import FIELDS, known_leaves
 from service_kit.session_token import Lock
+from tests.relay.beta_types import BETA_CLIENT_EVENTS, BETA_EVENTS, GA_EVENTS, assert_a_strict_beta_client_takes
 from tests.relay.building import EVERYTHING, TRANSCRIPTION, append_frame, audio_text, make_lock, to_frame
 from tests.relay.escapes import escapes
 from tests.relay.hostile_frames import OPEN_CALL
@@ -33,17 +30,6 @@ Json = dict[str, Any]
 OPEN = make_lock(open_fields=EVERYTHING)
 HEARING = make_lock(session=TRANSCRIPTION, open_fields=EVERYTHING)
 QUICKLY = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def events_of(union: Any) -> dict[str, Any]:
-    """The classes of a union of events, by their types' names."""
-    classes = typing.get_args(typing.get_args(union)[0])
-    return {typing.get_args(each.model_fields["type"].annotation)[0]: each for each in classes}
-
-
-GA_EVENTS = events_of(RealtimeServerEvent)
-BETA_EVENTS = events_of(BetaServerEvent)
-BETA_CLIENT_EVENTS = events_of(BetaClientEvent)
 
 
 def sent_to_the_model(event: Json, lock: Lock = OPEN) -> Json | None:
@@ -369,17 +355,6 @@ def test_a_frame_that_says_nothing_else_in_ga_is_left_as_it_is_for_others_to_jud
 
 
 # --- the model's events ---
-
-
-def assert_a_strict_beta_client_takes(event: Json) -> None:
-    told = copy.deepcopy(event)
-    if "session" in told:
-        told["session"].pop("model", None)  # the type knows the models of its day alone
-    if told["type"].startswith("transcription_session"):
-        told["type"] = "transcription_session.updated"  # the type of its `created` is not in the package
-        told["session"]["client_secret"] = {"value": "", "expires_at": 0}  # typed as there, documented as not
-        (told["session"].get("input_audio_transcription") or {}).pop("model", None)
-    BETA_EVENTS[told["type"]].model_validate(told, strict=True)
 
 
 @QUICKLY
