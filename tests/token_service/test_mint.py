@@ -544,6 +544,12 @@ def test_a_transcription_gets_the_caller_s_first_profile_for_it() -> None:
         assert refusal(asked, stranger) == ("invalid_request", "session.type")
 
 
+@pytest.mark.parametrize(("session_type", "profile"), [("transcription", "dictation"), ("realtime", "default")])
+def test_a_session_that_says_only_its_type_leaves_the_rest_to_the_profile(session_type: str, profile: str) -> None:
+    for caller in (BROWSER, trusted()):
+        assert mint({"session": {"type": session_type}}, caller).lock == profiles().profiles[profile].lock()
+
+
 def test_a_transcription_session_is_shown_as_one() -> None:
     session = shown(mint({"airlock": {"profile": "dictation"}, "session": {"type": "transcription"}}))["session"]
     assert session["object"] == "realtime.transcription_session"
