@@ -15,8 +15,8 @@ from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
 from scripts.print_telemetry import page_with, tables
-from service_kit.live_entries import ENTRY_SECONDS
 from service_kit.beta_session import GA_PATHS, GONE, SAME
+from service_kit.live_entries import ENTRY_SECONDS
 from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
 from service_kit.revocation import END_SECONDS, LONGEST_SESSION_SECONDS
 from service_kit.secrets import variable_of

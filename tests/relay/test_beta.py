@@ -218,6 +218,8 @@ def test_a_transcription_session_is_updated_by_its_own_event() -> None:
         "modalities": ["text"],
         "client_secret": {},
     }
+    refusing = make_lock(session=TRANSCRIPTION, open_fields=EVERYTHING, on_locked_field="refuse")
+    assert sent_to_the_model({"type": "transcription_session.update", "session": session}, refusing)
     for update in ("transcription_session.update", "session.update"):  # the second says another type, and is narrowed
         assert sent_to_the_model({"type": update, "session": session}, HEARING) == {
             "type": "session.update",
