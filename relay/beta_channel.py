@@ -20,9 +20,13 @@ class BetaChannel:
         self.on_control: Callable[[], None] = ignore
         self.on_congestion: Callable[[bool], None] = ignore
         self.ended = channel.ended
-        channel.on_frame = lambda frame: self.on_frame(frame_to_ga(frame))
+        channel.on_frame = self._translate
         channel.on_control = lambda: self.on_control()
         channel.on_congestion = lambda congested: self.on_congestion(congested)
+
+    def _translate(self, frame: bytes) -> None:
+        if self.on_frame is not ignore:  # after an ending nobody listens: a flood is not worth reading
+            self.on_frame(frame_to_ga(frame))
 
     @property
     def round_trip(self) -> float | None:

@@ -1,7 +1,7 @@
 /**
  * OpenAI's Node client by one of its beta helpers, moved from outside: each line of input is an event to send, each line
  * of output something that its helper told. Arguments: the helper ("ws", "websocket" or "azure"), the address, the model.
- * The token comes in the environment. Common JS, since the packages lie where NODE_PATH may say.
+ * The token comes in the environment. CommonJS, whose packages may also lie where NODE_PATH says.
  */
 const { createInterface } = require("node:readline");
 const { AzureOpenAI, OpenAI } = require("openai");

@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
+
+import relay.beta_channel
 from relay.beta_channel import BetaChannel
-from relay.channel import ChannelEnd, How
+from relay.channel import ChannelEnd, How, ignore
 from tests.relay.building import append_frame, audio_delta, to_frame
 from tests.relay.test_wire import FakeChannel
 
@@ -37,6 +40,15 @@ async def test_who_listens_may_change_and_then_the_one_before_hears_nothing_more
     ends.under.on_frame(b"{}")
     assert (ends.heard, later) == ([], [b"{}"])
     assert ends.beta.on_frame == later.append  # the stopwatch asks who listens
+
+
+async def test_after_an_ending_a_flood_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    monkeypatch.setattr(relay.beta_channel, "frame_to_ga", read.append)
+    ends = Ends()
+    ends.beta.on_frame = ignore
+    ends.under.on_frame(b"{}")
+    assert read == []
 
 
 async def test_pings_and_congestion_are_told_and_reading_is_held_back() -> None:
