@@ -70,7 +70,7 @@ clean: ## remove the environment, the caches and what was built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(NODE_INSTALLED): package-lock.json
-	@echo "Installing the page's test packages into node_modules"
+	@echo "Installing the tests' packages for Node into node_modules"
 	@npm ci --silent --ignore-scripts --no-audit --no-fund && touch $@
 
 $(PYTHON):

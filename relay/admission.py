@@ -24,6 +24,8 @@ from service_kit.session_token import (
 
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
 AIRLOCK_SUBPROTOCOL = "airlock.v1"
+BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
+BETA_HEADER_VALUE = "realtime=v1"
 REALTIME_SUBPROTOCOL = "realtime"
 
 _CREDENTIAL_PARAMETERS = frozenset({"token", "api-key", "api_key", "access_token", "key", "authorization"})
@@ -40,6 +42,7 @@ class Ticket:
         by_subprotocol: the client is one that cannot read a failed upgrade.
         subprotocol: what the upgrade selects; None for clients that offered nothing.
         speaks_airlock: it also wants our own events.
+        speaks_beta: it announced that it speaks the beta protocol of 2024/25 (see :mod:`relay.beta`).
     """
 
     keys: TokenKeys
@@ -49,6 +52,7 @@ class Ticket:
     by_subprotocol: bool
     subprotocol: str | None
     speaks_airlock: bool
+    speaks_beta: bool
 
 
 class Expired(Refusal):
@@ -71,8 +75,9 @@ def admit(
     """Judge a handshake; ``version`` is HTTP's. Raises Refusal, Expired for a token of ours whose time is over."""
     origin = _origin(headers, allowed_origins)
     _require_upgrade(version, headers)
-    target = _target(query)
     offered = subprotocols(headers.getall("Sec-WebSocket-Protocol", ()))
+    speaks_beta = BETA_SUBPROTOCOL in offered or BETA_HEADER_VALUE in _listed(headers.getall("OpenAI-Beta", ()))
+    target = _target(query, by_beta_helper=speaks_beta)
     if offered and REALTIME_SUBPROTOCOL not in offered:
         raise Refusal("invalid_request", message="Offer the subprotocol 'realtime'.")
     credential, by_subprotocol = _credential(headers, offered)
@@ -90,12 +95,17 @@ def admit(
         by_subprotocol=by_subprotocol,
         subprotocol=REALTIME_SUBPROTOCOL if offered else None,
         speaks_airlock=AIRLOCK_SUBPROTOCOL in offered,
+        speaks_beta=speaks_beta,
     )
 
 
 def subprotocols(lines: Sequence[str]) -> list[str]:
     """Every subprotocol offered, over all header lines in order."""
-    return [offer.strip() for line in lines for offer in line.split(",") if offer.strip()]
+    return _listed(lines)
+
+
+def _listed(lines: Sequence[str]) -> list[str]:
+    return [each.strip() for line in lines for each in line.split(",") if each.strip()]
 
 
 def _origin(headers: CIMultiDictProxy[str], allowed_origins: Collection[str]) -> str | None:
@@ -129,8 +139,11 @@ def _require_upgrade(version: tuple[int, int], headers: CIMultiDictProxy[str]) -
         raise Refusal("invalid_request", message="The Sec-WebSocket-Key header is missing or not valid.")
 
 
-def _target(query: MultiMapping[str]) -> str | None:
-    """What the client wants to talk to; everything else in the query is ignored and never forwarded."""
+def _target(query: MultiMapping[str], *, by_beta_helper: bool) -> str | None:
+    """What the client wants to talk to; everything else in the query is ignored and never forwarded.
+
+    The beta helpers of OpenAI's SDKs always name a model, so for them the intent alone counts.
+    """
     for name, value in query.items():
         if name.lower() in _CREDENTIAL_PARAMETERS or name.startswith(TOKEN_PREFIX) or value.startswith(TOKEN_PREFIX):
             raise Refusal(
@@ -142,7 +155,7 @@ def _target(query: MultiMapping[str]) -> str | None:
         raise Refusal("unsupported_parameter", param="call_id")
     named = [*query.getall("model", ()), *query.getall("deployment", ())]
     if query.get("intent") == "transcription":
-        if named:
+        if named and not by_beta_helper:
             raise Refusal("invalid_request", param="model", message="Name the model or the intent, not both.")
         return TRANSCRIPTION_TARGET
     if len(named) > 1:

@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from relay.admission import Ticket
+from relay.beta_channel import BetaChannel
 from relay.channel import ChannelEnd, How, WebSockets
 from relay.clocks import Clocks
 from relay.connect_rates import ConnectRates
@@ -93,11 +94,12 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web
             with relay.live.listed(session):
                 await session.check_not_revoked()
                 try:
+                    session.check_dialect()
                     await session.spending.check()
                     async with relay.leases.hold(redemption.claims, session_id, session.renewed) as lost:
                         lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
                         response = await session.run()
-                except Refusal as refusal:  # no quota left, no lease, or Redis is away
+                except Refusal as refusal:  # no beta here, no quota left, no lease, or Redis is away
                     if not await session.give_back():
                         without_token(refusal)
                     raise
@@ -177,6 +179,11 @@ class Session:
         if why is not None:
             raise Refusal(_REVOKED_BEFORE_LIVE[why])
 
+    def check_dialect(self) -> None:
+        """Raises Refusal if the browser speaks the beta protocol and its profile wants none that do."""
+        if self._ticket.speaks_beta and not self._claims.lock.beta_clients:
+            raise Refusal("beta_api_shape_disabled")
+
     async def give_back(self) -> bool:
         """Make the token redeemable again; False if it may not be: after an order, or once the session was live.
 
@@ -232,7 +239,7 @@ class Session:
             return web.Response()
         self._telemetry.upgraded()
         wire = self._wire = Wire(
-            browser,
+            BetaChannel(browser) if self._ticket.speaks_beta else browser,
             self._claims,
             self._meter,
             self.end,

@@ -91,6 +91,13 @@ _ROWS: Final = (
         message="A parameter is not supported here. Leave it out and send the request again.",
     ),
     Row(
+        code="beta_api_shape_disabled",
+        http=400,
+        close=4400,
+        retry=Retry.NO,
+        message="The beta protocol is not spoken here. Use the GA protocol: client_secrets, and no 'OpenAI-Beta'.",
+    ),
+    Row(
         code="invalid_token",
         http=401,
         close=4401,

@@ -100,6 +100,7 @@ class Profile(_Strict):
     hide: tuple[str, ...] = ("instructions", "tools", "tool_choice", "prompt", "tracing")
     client_events: tuple[str, ...] = tuple(sorted(CLIENT_EVENTS - {"output_audio_buffer.clear"}))
     client_content: tuple[str, ...] = ("input_audio", "input_text")
+    beta_clients: bool = True
     session: Session = {}
     limits: ProfileLimits = ProfileLimits()
 
@@ -152,6 +153,11 @@ class Profile(_Strict):
         except InvalidField as error:
             raise ValueError(str(error)) from error
 
+    @property
+    def session_type(self) -> str:
+        """``realtime`` or ``transcription``."""
+        return str(self.session.get("type", "realtime"))
+
     def lock(self, session: Session | None = None) -> Lock:
         """The lock this profile gives; a trusted caller's checked ``session`` takes the place of the profile's own.
 
@@ -174,6 +180,7 @@ class Profile(_Strict):
             hide=frozenset(self.hide),
             client_events=frozenset(self.client_events),
             client_content=frozenset(self.client_content),
+            beta_clients=self.beta_clients,
         )
 
     def session_limits(self) -> Limits:
@@ -235,7 +242,7 @@ def _price_list(prices: Mapping[str, Price], transcription_prices: Mapping[str, 
 
 
 def _missing_price(profile: Profile) -> str:
-    if profile.session.get("type") != "transcription":
+    if profile.session_type != "transcription":
         return f"no price for '{profile.model}'; add it under [prices]"
     model = transcription_model(profile.session)
     return (

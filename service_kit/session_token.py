@@ -71,7 +71,8 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """The session the server decided on, and what of it a browser may still set or see.
 
     ``session`` is OpenAI's session object (``type`` and ``model`` included); ``open_fields`` are dotted paths in it.
-    ``client_events`` and ``client_content`` are the types of events and of message parts that a browser may send.
+    ``client_events`` and ``client_content`` are the types of events and of message parts that a browser may send;
+    ``beta_clients`` says whether one may speak the beta protocol.
     """
 
     session: dict[str, object]
@@ -80,6 +81,7 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     hide: frozenset[str]
     client_events: frozenset[str]
     client_content: frozenset[str]
+    beta_clients: bool = True
 
     @property
     def model(self) -> str:

@@ -54,6 +54,19 @@ type = "transcription"
 
 [profiles.dictation.limits]
 token_seconds = 60
+
+[profiles.modern]
+model = "gpt-realtime-2.1"
+callers = ["api_key"]
+beta_clients = false
+
+[profiles.modern-dictation]
+model = "gpt-transcribe"
+callers = ["api_key"]
+beta_clients = false
+
+[profiles.modern-dictation.session]
+type = "transcription"
 """
 
 

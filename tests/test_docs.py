@@ -9,11 +9,13 @@ from typing import get_args
 import pytest
 
 from relay import policy
+from relay.beta import BETA_NAMES, SAME_NAMES, TRANSCRIPTION_NAMES
 from relay.leases import LEASE_SECONDS
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
 from scripts.print_telemetry import page_with, tables
+from service_kit.beta_session import GA_PATHS, GONE, SAME
 from service_kit.live_entries import ENTRY_SECONDS
 from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
 from service_kit.revocation import END_SECONDS, LONGEST_SESSION_SECONDS
@@ -150,3 +152,14 @@ def test_policy_page_names_every_event_and_field() -> None:
     }
     known = CLIENT_EVENTS | CLIENT_CONTENT | FIELDS.keys() | policy._RESPONSE_FIELDS | events | items
     assert [name for name in sorted(known) if f"`{name}`" not in text] == []
+
+
+def test_beta_page_has_every_field_and_event_with_its_counterpart() -> None:
+    text = (ROOT / "docs/beta.md").read_text(encoding="utf-8")
+    rows = [
+        [re.findall(r"`([^`]+)`", cell) for cell in row.split("|")[1:3]] for row in re.findall(r"^\|.*", text, re.M)
+    ]
+    pairs = {(left[0], right[0]) for left, right in rows if left and right}
+    assert pairs >= {*GA_PATHS.items(), *BETA_NAMES.items(), *TRANSCRIPTION_NAMES.items()}
+    named = [set(left) for left, _ in rows]
+    assert [names for names in (set(SAME), SAME_NAMES, *({gone} for gone in GONE)) if names not in named] == []

@@ -28,7 +28,7 @@ from service_kit.tls import client_context
 from service_kit.waiting import only_with_good
 from service_kit.web import MAX_BODY_BYTES, Handler, Readiness, add_document, add_headers, answer_errors, cors
 from token_service import openapi
-from token_service.handlers import ClientSecrets
+from token_service.handlers import SHAPES, ClientSecrets
 from token_service.issuer import Issuer
 from token_service.limits import OwnLimits
 from token_service.mint_rates import MintRates
@@ -141,7 +141,8 @@ def create_app(
         telemetry,
     )
     own_limits = OwnLimits(reception, rates, quotas, LiveSlots(redis, settings.airlock_env), revocations, pseudonyms)
-    app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
+    for shape in SHAPES:
+        app.router.add_post(shape.path, client_secrets.creator(shape))
     app.router.add_get("/v1/limits", own_limits.show)
     add_document(app, openapi.PATH, openapi.public_document())
     if settings.security_contact is not None:

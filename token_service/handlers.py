@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import msgspec
 import structlog
@@ -20,12 +23,18 @@ from service_kit.tally import Tally
 from service_kit.telemetry import Span, Telemetry
 from service_kit.telemetry.trace_context import TRACEPARENT, parse_traceparent
 from service_kit.web import REQUEST_ID, read_json
+from token_service.beta_mint import (
+    beta_answer,
+    in_beta_words,
+    parse_beta_session_request,
+    parse_beta_transcription_request,
+)
 from token_service.callers import Caller
 from token_service.ceilings import Ceilings, ceilings_of
 from token_service.identity import InvalidIdentity
 from token_service.mint import decide_claims
 from token_service.mint_rates import MintRates, TooFast
-from token_service.mint_request import parse_mint_request
+from token_service.mint_request import MintRequest, parse_mint_request
 from token_service.mint_response import mint_response
 from token_service.reception import Reception, unavailable
 from token_service.settings import TokenServiceSettings
@@ -35,8 +44,30 @@ _NONCE_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """One of the forms in which a token is asked for and given; who gets what is the same in all.
+
+    Attributes:
+        path: where it is asked for.
+        read: what a decoded body asks for. Raises Refusal.
+        is_beta: it is the beta's, which a profile may not want.
+    """
+
+    path: str
+    read: Callable[[object], MintRequest]
+    is_beta: bool = True
+
+
+SHAPES: Final = (
+    Shape("/v1/realtime/client_secrets", parse_mint_request, is_beta=False),
+    Shape("/v1/realtime/sessions", parse_beta_session_request),
+    Shape("/v1/realtime/transcription_sessions", parse_beta_transcription_request),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class ClientSecrets:
-    """``POST /v1/realtime/client_secrets``."""
+    """``POST /v1/realtime/client_secrets``, and the same in the beta's shapes."""
 
     settings: TokenServiceSettings
     codec: SessionTokenCodec
@@ -49,7 +80,11 @@ class ClientSecrets:
     quotas: Quotas
     telemetry: Telemetry
 
-    async def create(self, request: web.Request) -> web.Response:
+    def creator(self, shape: Shape) -> Callable[[web.Request], Awaitable[web.Response]]:
+        """The handler that mints in this shape."""
+        return partial(self._create, shape)
+
+    async def _create(self, shape: Shape, request: web.Request) -> web.Response:
         """Mint one token. Raises Refusal."""
         audit = structlog.get_logger().bind(
             request_id=request[REQUEST_ID],
@@ -59,7 +94,7 @@ class ClientSecrets:
         caller = None
         # Recorded only if it is ended: strangers whom nobody identified leave counts, and no spans.
         span = self.telemetry.span(
-            "POST /v1/realtime/client_secrets",
+            f"POST {shape.path}",
             "server",
             parent=parse_traceparent(request.headers.getall(TRACEPARENT, [])),
             request_id=request[REQUEST_ID],
@@ -71,7 +106,7 @@ class ClientSecrets:
                     caller=caller.kind, tenant=caller.tenant, subject=self.pseudonyms.of(caller.tenant, caller.subject)
                 )
                 await self.reception.admit_anonymous(caller, "address")
-                mint_request = parse_mint_request(await read_json(request))
+                mint_request = shape.read(await read_json(request))
                 now = time.time()
                 ceilings = ceilings_of(caller, self.settings)
                 claims = decide_claims(
@@ -84,12 +119,16 @@ class ClientSecrets:
                     now=int(now),
                     ceilings=ceilings,
                 )
+                if shape.is_beta and not claims.lock.beta_clients:
+                    raise Refusal("beta_api_shape_disabled")
                 claims = msgspec.structs.replace(claims, trace=span.context.traceparent)
                 await self._check_limits(claims, ceilings)
                 secret = secrets.token_bytes(TOKEN_ID_BYTES)
                 keys = TokenKeys.of(secret)
                 await self.store.put(keys, claims, secrets.token_bytes(_NONCE_BYTES))
             except Refusal as refusal:
+                if shape.is_beta:
+                    in_beta_words(refusal)
                 await self.reception.count_refused(refusal, caller, request)
                 raise
             except RedisUnavailable as error:
@@ -118,15 +157,14 @@ class ClientSecrets:
             token_seconds=claims.expires_at - claims.issued_at,
             reference_id=claims.reference_id,
         )
-        return web.json_response(
-            mint_response(
-                claims,
-                token=self.codec.encode(SessionToken(secret, claims.expires_at), now),
-                token_id=keys.token_id,
-                relay_url=self.settings.relay_url,
-                provider=self.settings.provider,
-            )
+        minted = mint_response(
+            claims,
+            token=self.codec.encode(SessionToken(secret, claims.expires_at), now),
+            token_id=keys.token_id,
+            relay_url=self.settings.relay_url,
+            provider=self.settings.provider,
         )
+        return web.json_response(beta_answer(minted) if shape.is_beta else minted)
 
     async def _check_limits(self, claims: Claims, ceilings: Ceilings) -> None:
         """Count the mint, and see whether subject and tenant may have a session. Raises Refusal, RedisUnavailable."""

@@ -52,7 +52,7 @@ def decide_claims(
     options = request.airlock or AirlockOptions()
     if caller.key is None:
         _refuse_trusted_options(options)
-    name = _default_profile(caller) if options.profile is None else options.profile
+    name = _usual_profile(request.session or {}, caller, profiles) if options.profile is None else options.profile
     profile = _allowed_profile(name, caller, profiles)
     seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
     lock = _lock(request.session, caller, profile)
@@ -85,24 +85,33 @@ def _refuse_trusted_options(options: AirlockOptions) -> None:
             raise Refusal("unsupported_parameter", param=f"airlock.{name}")
 
 
-def _default_profile(caller: Caller) -> str:
-    if caller.key is not None and DEFAULT_PROFILE not in caller.key.profiles:
-        return caller.key.profiles[0]
-    return DEFAULT_PROFILE
+def _usual_profile(session: Mapping[str, object], caller: Caller, profiles: Mapping[str, Profile]) -> str:
+    """``default``, or else a key's first; for a session of another type the caller's first profile of that type."""
+    names = caller.key.profiles if caller.key else tuple(profiles)
+    usual = DEFAULT_PROFILE if caller.key is None or DEFAULT_PROFILE in names else names[0]
+    asked = session.get("type")
+    for name in (usual, *names):
+        profile = profiles.get(name)
+        if profile is not None and profile.session_type == asked and _is_for(name, profile, caller):
+            return name
+    return usual
 
 
 def _allowed_profile(name: str, caller: Caller, profiles: Mapping[str, Profile]) -> Profile:
     """One answer for a profile that is not there and one that is not for this caller: neither can be probed for."""
     profile = profiles.get(name)
-    if (
-        profile is None
-        or caller.kind not in profile.callers
-        or (profile.tenants and caller.tenant not in profile.tenants)
-        or (caller.kind == "oidc" and profile.roles and caller.roles.isdisjoint(profile.roles))
-        or (caller.key is not None and name not in caller.key.profiles)
-    ):
+    if profile is None or not _is_for(name, profile, caller):
         raise Refusal("invalid_request", param="airlock.profile", message="There is no such profile for you.")
     return profile
+
+
+def _is_for(name: str, profile: Profile, caller: Caller) -> bool:
+    return (
+        caller.kind in profile.callers
+        and (not profile.tenants or caller.tenant in profile.tenants)
+        and (caller.kind != "oidc" or not profile.roles or not caller.roles.isdisjoint(profile.roles))
+        and (caller.key is None or name in caller.key.profiles)
+    )
 
 
 def _bound_origin(options: AirlockOptions, caller: Caller, allowed_origins: Sequence[str]) -> str | None:
@@ -115,11 +124,13 @@ def _bound_origin(options: AirlockOptions, caller: Caller, allowed_origins: Sequ
 def _lock(session: Mapping[str, object] | None, caller: Caller, profile: Profile) -> Lock:
     if session is None:
         return profile.lock()
-    profile_type = profile.session.get("type", "realtime")
+    profile_type = profile.session_type
     if session.get("type", profile_type) != profile_type:
         raise Refusal(
             "invalid_request", param="session.type", message=f"session.type: must be '{profile_type}' in this profile."
         )
+    if session.keys() == {"type"}:  # it only says which kind is wanted
+        return profile.lock()
     try:
         if caller.key is not None:
             return profile.lock(check_session({"type": profile_type, **session}))

@@ -5,25 +5,27 @@ Says what is well-formed; what is allowed is for :mod:`token_service.mint` to sa
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service_kit.errors import Refusal
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A JSON object whose every key is known."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class ExpiresAfter(_Body):
+class ExpiresAfter(Body):
     """OpenAI's range and default (realtime-protocol reference §2.1)."""
 
     anchor: Literal["created_at"] = "created_at"
     seconds: Annotated[int, Field(ge=10, le=7_200)] = 600
 
 
-class AirlockOptions(_Body):
+class AirlockOptions(Body):
     """What a caller may ask for beyond OpenAI's fields; metadata has OpenAI's bounds (protocol reference §5.9)."""
 
     profile: str | None = None
@@ -43,7 +45,7 @@ class AirlockOptions(_Body):
     ) = None
 
 
-class MintRequest(_Body):
+class MintRequest(Body):
     """The whole body; everything in it is optional."""
 
     expires_after: ExpiresAfter | None = None
@@ -51,14 +53,25 @@ class MintRequest(_Body):
     airlock: AirlockOptions | None = None
 
 
+BodyT = TypeVar("BodyT", bound=Body)
+
+_DEPTH: Final = {"client_secret": 3}
+"""How deep a body's parameters lie under its keys; elsewhere 2. What follows is the caller's own (a metadata key)."""
+
+
 def parse_mint_request(body: object) -> MintRequest:
     """The request in a decoded JSON body. Raises Refusal naming the first offending parameter."""
+    return parse_body(MintRequest, body)
+
+
+def parse_body(model: type[BodyT], body: object) -> BodyT:
+    """A decoded JSON body as ``model``. Raises Refusal naming the first offending parameter."""
     try:
-        return MintRequest.model_validate(body)
+        return model.model_validate(body)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        # No parameter lies deeper; what follows is the caller's own (a metadata key).
-        param = ".".join(str(name) for name in problem["loc"][:2]) or None
+        place = [str(name) for name in problem["loc"]]
+        param = ".".join(place[: _DEPTH.get(place[0], 2)]) if place else None
         if problem["type"] == "extra_forbidden":
             raise Refusal("unsupported_parameter", param=param) from error
         raise Refusal("invalid_request", param=param, message=f"{param or 'The body'}: {problem['msg']}.") from error

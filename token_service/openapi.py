@@ -21,6 +21,7 @@ from service_kit.openapi import (
     request_schemas,
     text,
 )
+from token_service.beta_mint import BetaSessionRequest, BetaTranscriptionSessionRequest
 from token_service.mint_request import MintRequest
 
 PATH: Final = "/openapi.json"
@@ -56,14 +57,17 @@ def public_document() -> Json:
         description="Mints single-use session tokens that live at most five minutes; a relay redeems them.",
         paths={
             "/v1/realtime/client_secrets": {"post": _mint()},
+            "/v1/realtime/sessions": {"post": _mint_beta_session()},
+            "/v1/realtime/transcription_sessions": {"post": _mint_beta_transcription_session()},
             "/v1/limits": {"get": _limits()},
             "/healthz": {"get": healthz(ANYWHERE)},
             "/readyz": {"get": readyz(ANYWHERE)},
             PATH: {"get": describe_itself(*_BEHIND_THE_EDGE)},
         },
         schemas={
-            **request_schemas(MintRequest),
+            **request_schemas(MintRequest, BetaSessionRequest, BetaTranscriptionSessionRequest),
             "MintResponse": _mint_response(),
+            "BetaMintResponse": _beta_mint_response(),
             "Session": _session(),
             "Limits": _own_limits(),
         },
@@ -71,20 +75,60 @@ def public_document() -> Json:
 
 
 def _mint() -> Json:
-    return {
-        "operationId": "mint",
-        "summary": "Mint one session token",
-        "description": "OpenAI's request and answer, with an `airlock` object beside them. A body that fits this "
+    return _minting(
+        "mint",
+        "Mint one session token",
+        "OpenAI's request and answer, with an `airlock` object beside them. A body that fits this "
         "schema may still be refused: what a caller may ask for depends on who it is, its profile and its ceilings; "
         "`param` then names the parameter. Without a credential the caller is anonymous; its Origin must be allowed.",
+        "MintRequest",
+        {"expires_after": {"seconds": 60}},
+        "MintResponse",
+        _MINT_CODES,
+    )
+
+
+def _mint_beta_session() -> Json:
+    return _minting(
+        "mintBetaSession",
+        "Mint one session token, in the shape of OpenAI's beta",
+        "For clients of before GA: the session's fields lie flat in the body. Rules and refusals are those of "
+        "`/v1/realtime/client_secrets`; `param` names a field as it was written.",
+        "BetaSessionRequest",
+        {"client_secret": {"expires_after": {"anchor": "created_at", "seconds": 60}}},
+        "BetaMintResponse",
+        (*_MINT_CODES, "beta_api_shape_disabled"),
+    )
+
+
+def _mint_beta_transcription_session() -> Json:
+    return _minting(
+        "mintBetaTranscriptionSession",
+        "Mint one session token for a transcription, in the shape of OpenAI's beta",
+        "The same for a session that only writes down what is said. Without `airlock.profile` it gets the first of the "
+        "caller's profiles that is for transcription.",
+        "BetaTranscriptionSessionRequest",
+        {"client_secret": {"expires_at": {"anchor": "created_at", "seconds": 60}}},
+        "BetaMintResponse",
+        (*(code for code in _MINT_CODES if code != "model_mismatch"), "beta_api_shape_disabled"),  # it names no model
+    )
+
+
+def _minting(
+    operation_id: str, summary: str, description: str, request: str, example: Json, response: str, codes: Iterable[str]
+) -> Json:
+    return {
+        "operationId": operation_id,
+        "summary": summary,
+        "description": description,
         "security": _SECURITY,
         "parameters": [_ORIGIN],
         "requestBody": {
             "required": False,
             "description": "At most 16 KiB. No body is `{}`.",
-            "content": json_body(ref("MintRequest"), example={"expires_after": {"seconds": 60}}),
+            "content": json_body(ref(request), example=example),
         },
-        "responses": {"200": answer("The token. It works once.", ref("MintResponse")), **refusals(_MINT_CODES)},
+        "responses": {"200": answer("The token. It works once.", ref(response)), **refusals(codes)},
     }
 
 
@@ -137,33 +181,48 @@ def describe_itself(*codes: str) -> Json:
 
 def _mint_response() -> Json:
     """What :func:`token_service.mint_response.mint_response` makes."""
+    return fields({**_secret(), "session": ref("Session"), "airlock": _about_the_token()})
+
+
+def _beta_mint_response() -> Json:
+    """What :func:`token_service.beta_mint.beta_answer` makes."""
+    named = {"id": text(), "object": _session_object()}
+    session = fields({**named, "client_secret": fields(_secret()), "airlock": _about_the_token()})
+    return {"description": "The session as it will be, in the beta's flat fields, and its token.", **session}
+
+
+def _secret() -> Json:
+    return {
+        "value": text(pattern="^ek_", description="The session token. A secret: show it to the relay alone."),
+        "expires_at": {
+            "type": "integer",
+            "description": "Until when it can be redeemed (Unix seconds): what was asked for, or less.",
+        },
+    }
+
+
+def _about_the_token() -> Json:
     return fields(
         {
-            "value": text(pattern="^ek_", description="The session token. A secret: show it to the relay alone."),
-            "expires_at": {
-                "type": "integer",
-                "description": "Until when it can be redeemed (Unix seconds): what was asked for, or less.",
-            },
-            "session": ref("Session"),
-            "airlock": fields(
-                {
-                    "token_id": text(description="Public: it can revoke the token, never redeem it."),
-                    "relay_url": text(pattern="^wss?://", description="Where to connect with the token."),
-                    "max_session_seconds": {"type": "integer", "minimum": 1},
-                    "profile": text(),
-                    "provider": text(description="Every configured provider of models."),
-                    "stores": text(const="nothing"),
-                }
-            ),
+            "token_id": text(description="Public: it can revoke the token, never redeem it."),
+            "relay_url": text(pattern="^wss?://", description="Where to connect with the token."),
+            "max_session_seconds": {"type": "integer", "minimum": 1},
+            "profile": text(),
+            "provider": text(description="Every configured provider of models."),
+            "stores": text(const="nothing"),
         }
     )
+
+
+def _session_object() -> Json:
+    return text(enum=["realtime.session", "realtime.transcription_session"])
 
 
 def _session() -> Json:
     session = fields(
         {
             "id": text(),
-            "object": text(enum=["realtime.session", "realtime.transcription_session"]),
+            "object": _session_object(),
             "type": text(enum=["realtime", "transcription"]),
             "expires_at": {"type": "integer", "const": 0, "description": "No session runs yet."},
         }

@@ -1,7 +1,6 @@
 """A model that is reached over TLS, as OpenAI's is: its certificate must be one that the machine trusts."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,35 +14,10 @@ from tests.end_to_end.clients import appends, mint, refused_events, talking
 from tests.end_to_end.conftest import DEFAULTS
 from tests.end_to_end.traces import Traces, until
 from tests.stack import Stack
+from tests.tls_proxy import over_tls
 
 ON_BOTH_LIBRARIES = True
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
-
-
-async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass bytes from one side to the other until it has no more."""
-    try:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    writer.close()
-
-
-@asynccontextmanager
-async def over_tls(port: int, serves_with: ssl.SSLContext) -> AsyncIterator[int]:
-    """A port that speaks TLS in front of one that does not."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind, to_behind = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pass_on(reader, to_behind), pass_on(behind, writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=serves_with)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
 
 
 @asynccontextmanager

@@ -96,6 +96,7 @@ async def scene(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         ("/", "token service"),
         ("/v1/realtime/", "token service"),
         ("/v1/realtime/client_secrets", "token service"),
+        ("/v1/realtime/sessions", "token service"),
         ("/openai/realtime/x", "token service"),
         ("/v1/limits", "token service"),
         ("/healthz", "token service"),

@@ -73,6 +73,7 @@ def test_a_header_client_gets_in() -> None:
         by_subprotocol=False,
         subprotocol=None,
         speaks_airlock=False,
+        speaks_beta=False,
     )
 
 
@@ -86,6 +87,7 @@ def test_a_browser_gets_in() -> None:
         by_subprotocol=True,
         subprotocol="realtime",
         speaks_airlock=True,
+        speaks_beta=False,
     )
 
 
@@ -249,6 +251,30 @@ def test_the_model_is_named_once(second: str) -> None:
 def test_model_and_intent_are_not_named_together(named: str) -> None:
     query = [("intent", "transcription"), (named, "m")]
     assert refused(*BEARER, query=query) == ("invalid_request", "model")
+
+
+@pytest.mark.parametrize("named", ["model", "deployment"])
+def test_beta_helpers_name_a_model_even_with_an_intent(named: str) -> None:
+    query = [("intent", "transcription"), (named, "m")]
+    assert enter(*BEARER, ("OpenAI-Beta", "realtime=v1"), query=query).target == "intent=transcription"
+
+
+@pytest.mark.parametrize(
+    ("lines", "speaks_beta"),
+    [
+        ((), False),
+        ((("OpenAI-Beta", "realtime=v1"),), True),
+        ((("openai-beta", "assistants=v2, realtime=v1"),), True),
+        ((("OpenAI-Beta", "assistants=v2"), ("OpenAI-Beta", "realtime=v1")), True),
+        ((("OpenAI-Beta", "assistants=v2"),), False),
+        ((("OpenAI-Beta", ""),), False),
+        ((("OpenAI-Beta", "realtime=v2"),), False),
+        ((("Sec-WebSocket-Protocol", "realtime, openai-beta.realtime-v1"),), True),
+        ((("Sec-WebSocket-Protocol", "realtime, openai-beta.realtime-v2"),), False),
+    ],
+)
+def test_the_beta_is_spoken_with_who_announces_it(lines: Lines, speaks_beta: bool) -> None:
+    assert enter(*BEARER, *lines).speaks_beta is speaks_beta
 
 
 @pytest.mark.parametrize("value", ["\udcff", "gpt-\ud800realtime"])

@@ -12,6 +12,7 @@ AFTER = "after retry_after"
 ROWS = [
     ("invalid_request", 400, 4400, "no"),
     ("unsupported_parameter", 400, 4400, "no"),
+    ("beta_api_shape_disabled", 400, 4400, "no"),
     ("invalid_token", 401, 4401, NEW_TOKEN),
     ("token_expired", 401, 4401, NEW_TOKEN),
     ("token_used", 401, 4401, NEW_TOKEN),

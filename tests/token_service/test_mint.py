@@ -120,7 +120,7 @@ MALFORMED: list[tuple[object, str, str | None]] = [
     ({"session": "realtime"}, "invalid_request", "session"),
     ({"session": {"type": "translation"}}, "invalid_request", "session.type"),
     ({"session": {"type": []}}, "invalid_request", "session.type"),
-    ({"session": {"type": "transcription"}}, "invalid_request", "session.type"),
+    ({"session": {"type": "transcription"}, "airlock": {"profile": "default"}}, "invalid_request", "session.type"),
     ({"session": {"temperature": 1}}, "unsupported_parameter", "session.temperature"),
     ({"session": {"audio": {"output": {"volume": 1}}}}, "unsupported_parameter", "session.audio.output.volume"),
     ({"session": {"audio.output.voice": "ash"}}, "unsupported_parameter", "session.audio.output.voice"),
@@ -534,6 +534,20 @@ def test_the_answer_shows_what_a_profile_does_not_hide() -> None:
     session = shown(claims)["session"]
     assert session["instructions"] == "canary-instructions"
     assert (session["tool_choice"], session["tracing"], session["prompt"]) == ("auto", None, None)
+
+
+def test_a_transcription_gets_the_caller_s_first_profile_for_it() -> None:
+    asked = {"session": {"type": "transcription"}}
+    assert mint(asked).profile == mint(asked, trusted()).profile == "dictation"
+    assert mint({"session": {"type": "realtime"}}).profile == mint({"session": {}}).profile == "default"
+    for stranger in (OIDC, trusted(profiles=["default"]), trusted(profiles=["trusted", "default"])):
+        assert refusal(asked, stranger) == ("invalid_request", "session.type")
+
+
+@pytest.mark.parametrize(("session_type", "profile"), [("transcription", "dictation"), ("realtime", "default")])
+def test_a_session_that_says_only_its_type_leaves_the_rest_to_the_profile(session_type: str, profile: str) -> None:
+    for caller in (BROWSER, trusted()):
+        assert mint({"session": {"type": session_type}}, caller).lock == profiles().profiles[profile].lock()
 
 
 def test_a_transcription_session_is_shown_as_one() -> None:

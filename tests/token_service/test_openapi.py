@@ -29,6 +29,7 @@ from token_service.operators.app import create_operator_app
 from token_service.operators.openapi import operator_document
 
 MINT = "/v1/realtime/client_secrets"
+BETA, BETA_TRANSCRIPTION = "/v1/realtime/sessions", "/v1/realtime/transcription_sessions"
 FROM_PAGE, FROM_SHOP = {"Origin": PAGE}, {"Authorization": "Bearer shop-key"}
 OPERATOR = {"Authorization": "Bearer op_canary"}
 OPERATOR_KEYS = (OperatorKey.model_validate({"name": "ops", "sha256": sha256(b"op_canary").hexdigest()}),)
@@ -103,6 +104,13 @@ def test_the_version_is_the_project_s() -> None:
 async def test_an_answer_has_exactly_the_documented_fields(http: aiohttp.ClientSession) -> None:
     schemas = public_document()["components"]["schemas"]
     minted, error = schemas["MintResponse"]["properties"], schemas["Error"]["properties"]["error"]["properties"]
+    beta = schemas["BetaMintResponse"]["properties"]
+    for path in (BETA, BETA_TRANSCRIPTION):
+        async with http.post(path, json={}, headers=FROM_PAGE) as response:
+            answer = await response.json()
+            assert beta.keys() <= answer.keys()
+            assert answer["client_secret"].keys() == beta["client_secret"]["properties"].keys()
+            assert answer["airlock"].keys() == minted["airlock"]["properties"].keys()
     async with http.post(MINT, json={}, headers=FROM_PAGE) as response:
         answer = await response.json()
         assert answer.keys() == minted.keys()
@@ -135,7 +143,7 @@ class Case(NamedTuple):
 
     @property
     def method(self) -> str:
-        return "POST" if self.path == MINT else "GET"
+        return "POST" if self.path.startswith("/v1/realtime/") else "GET"
 
 
 def from_shop(subject: str) -> dict[str, Any]:
@@ -145,6 +153,8 @@ def from_shop(subject: str) -> dict[str, Any]:
 EDGE = {"azure_front_door_id": "a0a0a0a0-bbbb-cccc-dddd-e1e1e1e1e1e1", "trusted_edge": "127.0.0.0/8"}
 ONE_BY_ADDRESS = {"mints_per_minute_per_address": 1}
 LIMITS = "/v1/limits"
+PLAIN_TEXT = FROM_PAGE | {"Content-Type": "text/plain"}
+SHOP_TAKES_ALL = {"caller_api_keys": (SHOP | {"profiles": ("default", "dictation", "modern", "modern-dictation")},)}
 CASES = [
     Case(MINT, 400, "invalid_request", {"json": {"expires_after": {"seconds": 9}}, "headers": FROM_PAGE}),
     Case(MINT, 400, "unsupported_parameter", {"json": {"airlock": {"subject": "alice"}}, "headers": FROM_PAGE}),
@@ -155,8 +165,32 @@ CASES = [
     Case(MINT, 403, "model_mismatch", {"json": {"session": {"model": "gpt-realtime-2"}}, "headers": FROM_PAGE}),
     Case(MINT, 403, "origin_not_allowed", {"json": {}, "headers": {"Origin": "https://evil.example"}}),
     Case(MINT, 413, "body_too_large", {"json": {"session": {"a": "a" * MAX_BODY_BYTES}}, "headers": FROM_PAGE}),
-    Case(MINT, 415, "unsupported_media_type", {"data": b"{}", "headers": FROM_PAGE | {"Content-Type": "text/plain"}}),
+    Case(MINT, 415, "unsupported_media_type", {"data": b"{}", "headers": PLAIN_TEXT}),
     Case(MINT, 429, "rate_limited", from_shop("busy"), {"mints_per_minute_per_subject": 1}, times=2),
+    *(
+        case
+        for path, wants_ga in ((BETA, "modern"), (BETA_TRANSCRIPTION, "modern-dictation"))
+        for case in (
+            Case(
+                path,
+                400,
+                "beta_api_shape_disabled",
+                {"json": {"airlock": {"profile": wants_ga}}, "headers": FROM_SHOP},
+                SHOP_TAKES_ALL,
+            ),
+            Case(path, 400, "invalid_request", {"json": {"turn_detection": 1}, "headers": FROM_PAGE}),
+            Case(path, 400, "unsupported_parameter", {"json": {"session": {}}, "headers": FROM_PAGE}),
+            Case(path, 401, "invalid_token", {"json": {}, "headers": {"Authorization": "Bearer another"}}),
+            Case(path, 402, "quota_exhausted", from_shop("spent"), SHOP_TAKES_ALL | {"quota_seconds_per_day": 1}),
+            Case(path, 403, "blocked", from_shop("blocked"), SHOP_TAKES_ALL),
+            Case(path, 403, "edge_not_allowed", {"json": {}, "headers": FROM_SHOP}, EDGE),
+            Case(path, 403, "origin_not_allowed", {"json": {}, "headers": {"Origin": "https://evil.example"}}),
+            Case(path, 413, "body_too_large", {"json": {"include": "a" * MAX_BODY_BYTES}, "headers": FROM_PAGE}),
+            Case(path, 415, "unsupported_media_type", {"data": b"{}", "headers": PLAIN_TEXT}),
+            Case(path, 429, "rate_limited", {"json": {}, "headers": FROM_PAGE}, ONE_BY_ADDRESS, times=2),
+        )
+    ),
+    Case(BETA, 403, "model_mismatch", {"json": {"model": "gpt-realtime-2"}, "headers": FROM_PAGE}),
     Case(LIMITS, 401, "invalid_token", {"headers": {"Authorization": "Bearer another"}}),
     Case(LIMITS, 403, "blocked", {"headers": FROM_SHOP}, {"caller_api_keys": (SHOP | {"name": "blocked"},)}),
     Case(LIMITS, 403, "edge_not_allowed", {"headers": FROM_SHOP}, EDGE),

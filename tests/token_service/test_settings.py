@@ -8,7 +8,7 @@ import pytest
 
 from service_kit.configuration import load as load_both
 from service_kit.secrets import Secrets
-from tests.examples import KEY, PROFILES_TOML
+from tests.examples import KEY, PROFILES_TOML, profiles
 from token_service.identity import IdentityRules
 from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
@@ -64,7 +64,7 @@ def refuse(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 def test_production_starts_with_good_values(environment: pytest.MonkeyPatch) -> None:
     settings = load(environment, AIRLOCK_ENV="production", **VAULT)
-    assert settings.profiles.keys() == {"default", "trusted", "staff", "acme", "dictation"}
+    assert settings.profiles.keys() == set(profiles().profiles)
     assert settings.callers == ("anonymous", "api_key")
     assert settings.serve_page is False
 

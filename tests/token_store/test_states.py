@@ -213,7 +213,7 @@ class TokenStates(RuleBasedStateMachine):
         token = self.token
         self.count += 1
         session = f"sess_{self.count}"
-        ticket = Ticket(token.keys, 0, origin, target, True, "realtime", False)
+        ticket = Ticket(token.keys, 0, origin, target, True, "realtime", False, False)
         expected = token.model.redeem(session, origin, target, address)
         redeeming = self.relays[relay].redeem(ticket, session, address)
         if expected != "ok":

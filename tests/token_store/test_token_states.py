@@ -43,7 +43,7 @@ class Token:
     async def redeem(
         self, session: str = S, *, origin: str | None = PAGE, target: str | None = None, address: str = ADDRESS
     ) -> Redemption:
-        ticket = Ticket(self.keys, self.claims.expires_at, origin, target, True, "realtime", False)
+        ticket = Ticket(self.keys, self.claims.expires_at, origin, target, True, "realtime", False, False)
         return await self.redemptions.redeem(ticket, session, address)
 
     async def refusal(self, **how: Any) -> str:
@@ -201,7 +201,7 @@ async def test_of_200_redemptions_by_two_relays_exactly_one_succeeds_twenty_time
     for _ in range(20):
         token = Token(redis, claims())
         await token.mint()
-        ticket = Ticket(token.keys, token.claims.expires_at, PAGE, None, True, "realtime", False)
+        ticket = Ticket(token.keys, token.claims.expires_at, PAGE, None, True, "realtime", False, False)
         outcomes = await asyncio.gather(
             *(relays[number % 2].redeem(ticket, f"sess_{number}", ADDRESS) for number in range(200)),
             return_exceptions=True,
@@ -350,7 +350,7 @@ async def test_no_step_prolongs_a_record_or_makes_it_stay(token: Token) -> None:
 
 
 async def test_a_record_of_one_environment_is_none_in_another(token: Token) -> None:
-    ticket = Ticket(token.keys, token.claims.expires_at, PAGE, None, True, "realtime", False)
+    ticket = Ticket(token.keys, token.claims.expires_at, PAGE, None, True, "realtime", False, False)
     with pytest.raises(Refusal) as caught:
         await Redemptions(token.redis, "production").redeem(ticket, S, ADDRESS)
     assert caught.value.code == "token_expired"
