@@ -30,7 +30,7 @@ run-cloud: $(RUN_INSTALLED) ## the same in production mode, with stand-ins for A
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
 test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run all but the soak
-	$(PYTEST)
+	$(PYTEST) -p tests.named_tests
 
 check: static ## lint, types, page tests and the fast tests
 	$(PYTEST) -m "not (end_to_end or browser or soak)"
