@@ -416,23 +416,24 @@ module alerts 'modules/alerts.bicep' = {
   }
 }
 
+// Named as azd keeps them, for the commands of docs/deployment.md.
 @description('Where page and API are.')
-output pageUrl string = 'https://${edge.outputs.hostName}'
+output AIRLOCK_URL string = 'https://${edge.outputs.hostName}'
 
 @description('Resource group of everything.')
-output resourceGroupName string = group.name
+output AZURE_RESOURCE_GROUP string = group.name
 
 @description('Name of the registry to build the image in.')
-output registryName string = registry.outputs.registryName
+output AIRLOCK_REGISTRY string = registry.outputs.registryName
 
 @description('Name of the vault to set the secrets in.')
-output vaultName string = vault.outputs.vaultName
+output AIRLOCK_VAULT string = vault.outputs.vaultName
 
 @description('Name of the apps\' environment, where Front Door\'s Private Link is to be approved.')
-output appsEnvironmentName string = apps.outputs.environmentName
+output AIRLOCK_APPS_ENVIRONMENT string = apps.outputs.environmentName
 
 @description('Value of the vault\'s redis-url; no login is in it.')
-output redisAddress string = redis.outputs.address
+output AIRLOCK_REDIS_ADDRESS string = redis.outputs.address
 
 @description('What to put into DNS to prove that the custom domain is yours, as the TXT record _dnsauth. Empty without one.')
-output domainProof string = edge.outputs.domainProof
+output AIRLOCK_DOMAIN_PROOF string = edge.outputs.domainProof

@@ -34,7 +34,7 @@ var frontDoorOnly = [
       sourceAddressPrefix: 'AzureFrontDoor.Backend'
       sourcePortRange: '*'
       destinationAddressPrefix: '*'
-      destinationPortRanges: ['80', '443']
+      destinationPortRanges: ['80', '443', '31080', '31443'] // the latter where the ingress listens
     }
   }
 ]

@@ -31,9 +31,11 @@ resource endpoint 'Microsoft.Network/privateEndpoints@2025-05-01' = {
       { name: name, properties: { privateLinkServiceId: targetId, groupIds: [groupId] } }
     ]
   }
-
-  resource names 'privateDnsZoneGroups' = {
-    name: 'default'
-    properties: { privateDnsZoneConfigs: [{ name: groupId, properties: { privateDnsZoneId: zoneId } }] }
-  }
 }
+
+resource names 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-05-01' = {
+  parent: endpoint
+  name: 'default'
+  properties: { privateDnsZoneConfigs: [{ name: groupId, properties: { privateDnsZoneId: zoneId } }] }
+}
+
