@@ -156,18 +156,18 @@ def _inside(image: Image, path: str) -> Path:
 
 def _run(image: Image, command: str) -> None:
     """RUN, with this machine's names of hosts and its authorities, as a builder has them behind a company's proxy."""
-    lent = {Path("/etc/resolv.conf"): "etc/resolv.conf", _AUTHORITIES: "tmp/authorities.pem"}
+    lent = {Path("/etc/resolv.conf"): "etc/resolv.conf", _AUTHORITIES: "run/authorities.pem"}
     for path, name in lent.items():
         if path.exists():
             shutil.copyfile(path, image.root / name)
-    environment = {**image.environment, "DEBIAN_FRONTEND": "noninteractive", "PIP_CERT": "/tmp/authorities.pem"}  # noqa: S108
+    environment = {**image.environment, "DEBIAN_FRONTEND": "noninteractive", "PIP_CERT": "/run/authorities.pem"}
     _execute(image.enter(["/bin/sh", "-c", command], mode="rw", user="0:0"), environment)
     for name in lent.values():
         (image.root / name).unlink(missing_ok=True)
 
 
 def _execute(command: list[str], environment: dict[str, str] | None = None) -> None:
-    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr)  # noqa: S603
+    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
 
 if __name__ == "__main__":

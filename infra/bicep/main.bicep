@@ -93,6 +93,9 @@ param otherOrigins array = []
 @description('Whether the token service serves the microphone page at /. SERVE_PAGE.')
 param servePage bool = true
 
+@description('Where weaknesses may be reported, such as mailto:security@example.com. SECURITY_CONTACT; empty: nowhere is named.')
+param securityContact string = ''
+
 @description('Further settings of both services by their names in .env.example, such as { MAX_SESSIONS_PER_SUBJECT: \'1\' }. Values are text, and none may be a secret.')
 param settings object = {}
 
@@ -355,6 +358,7 @@ module tokenService 'modules/container_app.bicep' = if (hasApps) {
         RELAY_URL: 'wss://${edge.outputs.hostName}/v1/realtime'
         SERVE_PAGE: string(servePage)
       },
+      empty(securityContact) ? {} : { SECURITY_CONTACT: securityContact },
       settings,
       tokenServiceSettings
     )

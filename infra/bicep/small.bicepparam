@@ -14,6 +14,7 @@ param deployAzureOpenAi = bool(readEnvironmentVariable('AIRLOCK_AZURE_OPENAI', '
 param useOpenAi = !bool(readEnvironmentVariable('AIRLOCK_AZURE_OPENAI', 'false'))
 param customDomain = readEnvironmentVariable('AIRLOCK_DOMAIN', '')
 param callers = readEnvironmentVariable('AIRLOCK_CALLERS', 'anonymous,api_key')
+param securityContact = readEnvironmentVariable('AIRLOCK_SECURITY_CONTACT', '')
 
 param frontDoorSku = 'Standard_AzureFrontDoor'
 param zoneRedundant = false

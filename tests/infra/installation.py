@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "AIRLOCK_ALERT_EMAIL": "operators@example.com",
     "AIRLOCK_BUDGET_START": "2026-11-01",
     "AIRLOCK_IMAGE": "registry.example.com/airlock@sha256:0",
+    "AIRLOCK_SECURITY_CONTACT": "mailto:security@example.com",
     "AZURE_ENV_NAME": "voice",
     "AZURE_LOCATION": "somewhere",
     "AZURE_PRINCIPAL_ID": "the-operator",

@@ -21,6 +21,7 @@ from local_cloud.redis_server import RedisServer
 from relay.memory import scrubbing_environment
 from scripts.build_image_root import Image, build
 from tests.end_to_end.clients import connect, mint
+from tests.examples import KEY
 from tests.stack import status_of
 
 pytestmark = [
@@ -59,6 +60,11 @@ class Running:
         """A line of the kernel's about it."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(line.split()[1:] for line in lines if line.startswith(f"{name}:"))
+
+    def environment(self) -> dict[str, str]:
+        """What it was started with."""
+        lines = Path(f"/proc/{self.pid}/environ").read_text().split("\0")
+        return dict(line.split("=", 1) for line in lines if line)
 
 
 def child_of(pid: int) -> int:
@@ -104,7 +110,7 @@ async def both(image: Image) -> AsyncIterator[Both]:
     async with Simulator() as simulator:
         with RedisServer() as redis:
             environment = compose_environment(
-                {**image.environment, "OPENAI_BASE_URL": simulator.base_url, "OPENAI_API_KEY": "sk-any"},
+                {**image.environment, "OPENAI_BASE_URL": simulator.base_url, "OPENAI_API_KEY": KEY},
                 page_port=page_port,
                 relay_port=relay_port,
                 redis_url=redis.url,
@@ -165,8 +171,7 @@ async def test_both_services_run_as_its_user_without_rights_and_write_nothing(im
         assert running.status("Uid") == running.status("Gid") == [str(USER)] * 4
         assert running.status("NSpid")[-1] == "1"
         assert [running.status(name) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == [["0" * 16]] * 4
-        environment = Path(f"/proc/{running.pid}/environ").read_text().split("\0")
-        assert scrubbing_environment(dict(line.split("=", 1) for line in environment if line)) == {}
+        assert scrubbing_environment(running.environment()) == {}
     async with aiohttp.ClientSession() as http:
         async with http.get(both.addresses.page_url) as page:
             assert page.status == 200
