@@ -1,6 +1,9 @@
 """What the templates deploy: routes, roles, doors that are shut, and names that nobody else has."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 from local_cloud.edge import RELAY_PATHS
 from relay.app import PATHS
 from tests.infra.bicep import FOLDER, Deployed, Resource, statements
-from tests.infra.installation import FOOTPRINTS, app_of, container_of, installed, installed_with
+from tests.infra.installation import ENVIRONMENT, FOOTPRINTS, app_of, container_of, installed, installed_with
 
 FILES = sorted(FOLDER.rglob("*.bicep"))
 ROLES = {
@@ -71,6 +74,20 @@ def test_no_output_is_of_a_secret(path: Path) -> None:
     outputs = [(node.text or b"").decode() for node, _ in statements(path) if node.type == "output_declaration"]
     forbidden = r"(?i)secret|password|connectionstring|listkeys|getsecret|instrumentationkey|accesskey|\.key"
     assert [output for output in outputs if re.search(forbidden, output)] == []
+
+
+@pytest.mark.skipif(
+    shutil.which("bicep") is None, reason="the compiler is not here; .ci/run checks the types where it can"
+)
+@pytest.mark.parametrize(
+    "path", [FOLDER / "main.bicep", *sorted(FOLDER.glob("*.bicepparam"))], ids=lambda path: path.name
+)
+def test_the_compiler_takes_it(path: Path) -> None:
+    verb = "build-params" if path.suffix == ".bicepparam" else "build"
+    done = subprocess.run(
+        ["bicep", verb, str(path), "--stdout"], env=os.environ | ENVIRONMENT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_files_are_those_that_are_deployed() -> None:

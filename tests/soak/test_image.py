@@ -144,6 +144,11 @@ def test_nothing_that_builds_or_installs_is_in_it(image: Image) -> None:
     assert list((image.root / "var/lib").glob("apt/lists/*")) == []
 
 
+def test_the_operators_commands_of_the_runbook_are_in_it(image: Image) -> None:
+    told = ask(image, "bash", "-c", "python -m token_service.operators new-key --name you")
+    assert (told.returncode, told.stderr) == (0, "")
+
+
 def test_of_the_project_only_what_runs_is_in_it(image: Image) -> None:
     assert {path.name for path in (image.root / "app").iterdir()} == {
         *("frontend", "relay", "service_kit", "token_service"),
