@@ -13,6 +13,8 @@ param deployAzureOpenAi = bool(readEnvironmentVariable('AIRLOCK_AZURE_OPENAI', '
 param useOpenAi = !bool(readEnvironmentVariable('AIRLOCK_AZURE_OPENAI', 'false'))
 param customDomain = readEnvironmentVariable('AIRLOCK_DOMAIN', '')
 param callers = readEnvironmentVariable('AIRLOCK_CALLERS', 'api_key')
+// A page that nobody may mint from would only fail.
+param servePage = contains(readEnvironmentVariable('AIRLOCK_CALLERS', 'api_key'), 'anonymous')
 param securityContact = readEnvironmentVariable('AIRLOCK_SECURITY_CONTACT', '')
 
 param frontDoorSku = 'Premium_AzureFrontDoor'

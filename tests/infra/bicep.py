@@ -132,7 +132,11 @@ def statements(path: Path) -> list[tuple[Node, dict[str, str]]]:
 
 def parameters_of(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """What a parameter file gives, where the environment says this."""
-    names: dict[str, Any] = {"readEnvironmentVariable": lambda *given: environment.get(*given) or given[1]}
+
+    def read(name: str, *usual: str) -> str:
+        return environment[name] if name in environment or not usual else usual[0]
+
+    names: dict[str, Any] = {"readEnvironmentVariable": read}
     return {
         _text(node.named_children[0]): _evaluate(node.named_children[-1], names)
         for node, _ in statements(path)

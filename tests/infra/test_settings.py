@@ -95,6 +95,12 @@ def test_settings_that_a_footprint_adds_are_settings(footprint: str) -> None:
     assert {name.lower() for name in given.get("relaySettings", {})} <= RelaySettings.model_fields.keys()
 
 
+def test_production_serves_the_page_where_people_may_mint_from_it() -> None:
+    for callers, served in (("api_key", "false"), ("anonymous,api_key", "true")):
+        app = app_of(installed("production", AIRLOCK_CALLERS=callers), "token_service")
+        assert (told(app)["CALLERS"], told(app)["SERVE_PAGE"]) == (callers, served)
+
+
 def test_a_setting_of_one_s_own_reaches_whom_it_is_for() -> None:
     deployed = installed_with(
         settings={"MAX_SESSIONS_PER_SUBJECT": "1"},
