@@ -37,7 +37,8 @@ test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packa
 check: static ## lint, types, page tests and the fast tests
 	$(PYTEST) -m "not (end_to_end or browser or soak)"
 
-soak: $(DEV_INSTALLED) ## run the tests that take minutes
+soak: $(DEV_INSTALLED) ## run the tests that take minutes, the image's steps among them
+	@scripts/install_debian_packages.sh debootstrap
 	$(PYTHON) -m pytest -m soak
 
 packages:
