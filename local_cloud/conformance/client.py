@@ -222,8 +222,8 @@ class Client:
             return f"HTTP {self.status}"
         if self.close is None:
             return "the connection was cut without a close frame" if self.over else "nothing was said"
-        code = next((event["error"].get("code") for event in self.errors()), None)
-        return f"{f'error event {code} and ' if self.errors() else ''}close {self.close[0]}"
+        told = f"error event {self.errors()[-1]['error'].get('code')} and " if self.errors() else ""
+        return f"{told}close {self.close[0]}"
 
     def errors(self) -> list[Json]:
         """The ``error`` events in OpenAI's shape that came."""

@@ -40,7 +40,7 @@ async def _key(trial: Trial) -> Outcome:
         await talk.fenced(trial.target.patience)
     if trial.upstream_key.encode() in trial.heard:
         return failed("a client saw the upstream's key")
-    return passed(f"the upstream's key is in none of the {len(trial.heard)} bytes that clients and the mint's got")
+    return passed(f"the upstream's key is not among the {len(trial.heard)} bytes that relay and mint told")
 
 
 async def _own_key(trial: Trial) -> Outcome:
