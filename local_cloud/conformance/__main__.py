@@ -51,7 +51,7 @@ async def judge(target: Target, upstream: Upstream, checks: Sequence[Check], *, 
     behaviour = Behaviour(api_key=upstream.key, pace=None)
     async with (
         Simulator(behaviour, host=upstream.host, port=upstream.port, keep_connections=_KEPT_CONNECTIONS) as simulator,
-        aiohttp.ClientSession() as http,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http,
     ):
         trial = Trial(target, simulator, http, upstream.key)
         print(f"The relay's upstream must be {simulator.base_url} with the key {upstream.key}", flush=True)

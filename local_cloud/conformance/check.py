@@ -42,6 +42,9 @@ def not_applicable(evidence: str) -> Outcome:
     return Outcome(Result.NOT_APPLICABLE, evidence)
 
 
+Run = Callable[["Trial"], Awaitable[Outcome]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One rule, and how a relay is asked about it.
@@ -51,11 +54,11 @@ class Check:
         name: unique; says what must hold.
         why: what goes wrong otherwise.
         source: where the rule stands.
-        run: asks; what it raises, apart from ``NoSession``, is a mistake of the kit.
+        run: asks. Raises NoSession or NoAnswer where an ordinary session cannot be held.
     """
 
     group: str
     name: str
     why: str
     source: str
-    run: Callable[[Trial], Awaitable[Outcome]]
+    run: Run

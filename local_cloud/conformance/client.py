@@ -194,8 +194,8 @@ class Client:
         await self.write(client_frame(TEXT, text.encode()))
 
     async def write(self, data: bytes) -> None:
-        """Send bytes; nothing, once the relay has ended the connection."""
-        if self.is_open:
+        """Send bytes; nothing, once the relay has ended the connection, or takes no more."""
+        if self.is_open and not self._writer.transport.is_closing():
             with contextlib.suppress(ConnectionError):
                 self._writer.write(data)
                 await self._writer.drain()

@@ -50,7 +50,9 @@ async def _failed_start(fault: HandshakeFault, trial: Trial) -> Outcome:
     except NoAnswer as error:
         return failed(f"the client got {error}")
     try:
-        await client.until(lambda: client.over or client.count("session.created") > 0, _DEADLINE * trial.target.patience)
+        await client.until(
+            lambda: client.over or client.count("session.created") > 0, _DEADLINE * trial.target.patience
+        )
         if client.count("session.created"):
             return failed("a session seemed to begin")
         if problem := untold(client):

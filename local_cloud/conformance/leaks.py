@@ -22,6 +22,10 @@ _TELLING_BYTES = 32
 
 
 async def _key(trial: Trial) -> Outcome:
+    async with trial.session() as talk:
+        await talk.fenced(trial.target.patience)
+    if trial.upstream_key.encode() in trial.heard:
+        return failed("the relay or the mint told the upstream's key")
     quoting = f"Incorrect API key provided: {trial.upstream_key}."
     trial.simulator.faults.add(HttpStatus(status=401, message=quoting), times=None)
     await trial.begins_with(await trial.credential())
@@ -39,8 +43,10 @@ async def _key(trial: Trial) -> Outcome:
         await talk.fenced(trial.target.patience)
         await talk.fenced(trial.target.patience)
     if trial.upstream_key.encode() in trial.heard:
-        return failed("a client saw the upstream's key")
-    return passed(f"the upstream's key is not among the {len(trial.heard)} bytes that relay and mint told")
+        return failed("a client saw the upstream's key when the upstream quoted it")
+    return passed(
+        f"it is not among the {len(trial.heard)} bytes that relay and mint sent, though the upstream quoted it"
+    )
 
 
 async def _own_key(trial: Trial) -> Outcome:
@@ -211,7 +217,7 @@ CHECKS = (
     Check(
         group=GROUP,
         name="No client ever sees the upstream's key",
-        why="who has it needs no relay any more",
+        why="who has it needs no relay any more, and a service may quote it when it refuses it",
         source="OWASP ASVS 5.0 13.3.1",
         run=_key,
     ),

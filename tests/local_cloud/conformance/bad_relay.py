@@ -2,9 +2,10 @@
 
 ``python -m tests.local_cloud.conformance.bad_relay PORT UPSTREAM KEY [VICE…]``; it mints at ``/mint``. It pumps: what a
 client sends goes to the upstream with the client's own headers and query, what the upstream sends goes to the client,
-and no credential is ever looked at. Its WebSocket is its own and takes any frame. Vices that exclude each other are
-chosen: ``parrot`` tells clients what the upstream said as it ended, where otherwise it only hangs up; ``clumsy`` turns
-honest clients away; ``fragile`` is gone after the first broken frame.
+and no credential is ever looked at. Its WebSocket is its own and takes any frame. Vices that exclude others, or take
+long, are chosen: ``parrot`` tells clients what the upstream said as it ended, where otherwise it only hangs up;
+``hoarding`` keeps the upstream's sessions when clients are gone; ``clumsy`` turns honest clients away; ``fragile`` is
+gone after the first broken frame.
 """
 
 import asyncio
@@ -24,8 +25,12 @@ from local_cloud.conformance.frames import CLOSE, CONTINUATION, PING, PONG, TEXT
 from local_cloud.conformance.target import WEBSOCKET_ACCEPT
 
 _DIAL_SECONDS = 1.0
-_BY_HOP = {"host", "connection", "upgrade", "authorization", "content-length", "content-type"}
-_KNOWN = ("session.", "conversation.", "response.", "input_audio_buffer.", "error", "rate_limits.")
+_MOST_CHARS = 8_000
+"""Of a header, or the upstream does not take it."""
+_NOT_PASSED = {
+    "host", "connection", "upgrade", "authorization", "content-length", "sec-websocket-key", "sec-websocket-version",
+    "sec-websocket-extensions",
+}  # fmt: skip
 _DROPPED = {"response.output_text.delta", "session.updated", "session.novelty", "response.output_audio.delta"}
 
 
@@ -72,8 +77,9 @@ class BadRelay:
         if "clumsy" in self._vices and ({"api-key", "x-stainless-lang"} & names or "model=" not in path):
             writer.write(_http(401, b"{}"))
             return
-        passed = [(name, value) for name, value in headers if name.lower() not in _BY_HOP and "websocket-" not in name]
-        passed += [(name, value) for name, value in headers if name.lower() == "sec-websocket-protocol"]
+        passed = [
+            (name, value) for name, value in headers if name.lower() not in _NOT_PASSED and len(value) < _MOST_CHARS
+        ]
         try:
             async with asyncio.timeout(_DIAL_SECONDS):
                 upstream = await self._http.ws_connect(
@@ -88,7 +94,9 @@ class BadRelay:
         await upstream.send_str('{"type":"session.update","session":{"type":"realtime","instructions":"Be kind."}}')
         down = asyncio.create_task(self._pump_down(upstream, writer))
         await self._pump_up(reader, writer, upstream)
-        await down  # the upstream's session lives on
+        if "hoarding" not in self._vices:
+            await upstream.close()
+        await down
 
     def _upgrade(self, headers: list[tuple[str, str]], upstream: aiohttp.ClientWebSocketResponse) -> bytes:
         offered = [value for name, value in headers if name.lower() == "sec-websocket-protocol"]
@@ -146,20 +154,25 @@ class BadRelay:
                     await upstream.send_str(text)
 
     async def _pump_down(self, upstream: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
-        async for message in upstream:
+        while (message := await upstream.receive()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             data = message.data.encode() if isinstance(message.data, str) else message.data
             if "clumsy" in self._vices:
-                event = json.loads(data)
-                if event["type"] in _DROPPED:
-                    continue
-                if event["type"] == "error":
-                    del event["error"]["event_id"]
-                data = json.dumps(event).encode()
-            writer.write(_frame(TEXT, data))
-        if "parrot" in self._vices:
-            reason = str(upstream._close_message if hasattr(upstream, "_close_message") else "")
-            writer.write(_frame(CLOSE, struct.pack("!H", upstream.close_code or 1011) + reason.encode()))
+                data = _mangled(data)
+            if data:
+                writer.write(_frame(TEXT, data))
+        if "parrot" in self._vices and message.type is aiohttp.WSMsgType.CLOSE:
+            writer.write(_frame(CLOSE, struct.pack("!H", message.data) + (message.extra or "").encode()))
         writer.close()
+
+
+def _mangled(data: bytes) -> bytes:
+    """An event without what clients need of it; nothing, of some."""
+    event = json.loads(data)
+    if event["type"] in _DROPPED:
+        return b""
+    if event["type"] == "error":
+        del event["error"]["event_id"]
+    return json.dumps(event).encode()
 
 
 def _http(status: int, body: bytes) -> bytes:
