@@ -8,10 +8,12 @@ from typing import get_args
 
 import pytest
 
+from local_cloud.conformance.catalogue import CHECKS, GROUPS
 from relay import policy
 from relay.leases import LEASE_SECONDS
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
+from scripts import print_conformance
 from scripts.print_errors import errors_page
 from scripts.print_telemetry import page_with, tables
 from service_kit.live_entries import ENTRY_SECONDS
@@ -36,6 +38,20 @@ def test_telemetry_page_has_the_tables_of_the_catalogue() -> None:
     text = (ROOT / "docs/telemetry.md").read_text(encoding="utf-8")
     assert text == page_with(text, tables())
     assert "`airlock_mints_total`" in text
+
+
+def test_conformance_page_has_the_table_of_the_checks() -> None:
+    text = (ROOT / "docs/conformance.md").read_text(encoding="utf-8")
+    assert text == print_conformance.page_with(text, print_conformance.tables())
+
+
+def test_scores_of_the_conformance_page_are_of_these_checks() -> None:
+    text = (ROOT / "docs/conformance.md").read_text(encoding="utf-8")
+    scores = re.findall(r"^\| ([a-z-]+) \| (\d+) \| (.+) \|$", text, re.M)
+    numbers = {group: len([check for check in CHECKS if check.group == group]) for group in GROUPS}
+    assert {group: int(number) for group, number, _ in scores} == {**numbers, "all": len(CHECKS)}
+    for _, number, columns in scores:
+        assert [sum(map(int, column.split("/"))) for column in columns.split("|")] == [int(number)] * 3
 
 
 def test_errors_page_is_the_error_table() -> None:
