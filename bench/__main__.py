@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 import tomllib
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from bench.contenders import CONTENDERS, PROFILES, RAISED, Surroundings
-from bench.machine import commit, this_machine
+from bench.keeping import keep
+from bench.machine import commit, now, raise_file_limit, this_machine
 from bench.reading import Reading
 from bench.report import report
 from bench.results import Results, Run
@@ -27,7 +24,7 @@ PAIRS, QUICK_PAIRS = 4_000, 1_000
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
     options = _options(arguments)
-    _raise_file_limit()
+    raise_file_limit()
     began = time.monotonic()
     limits = RAISED | {f"profile: {name}": str(value) for name, value in _raised_by_profile().items()}
     print("Limits whose numbers are raised until the load fits; everything is on as shipped:")
@@ -36,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs: list[Run] = []
     with Surroundings() as around, Field(around).open() as field:
         results = Results(
-            measured_at=datetime.now(UTC).isoformat(timespec="minutes"),
+            measured_at=now(),
             commit=commit(),
             machine=this_machine(around.redis_binary),
             limits=limits,
@@ -54,9 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 else:
                     pace = QUICK if options.quick else USUAL
                     runs += run_scenario(field, SCENARIOS[name], options.only, pace, number, print)
-                if options.json:
-                    options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
     print(f"\n{report(Reading(results))}")
+    print("Written:", *keep(results, options.json, publish=options.publish))
 
 
 def _title(scenario: str) -> str:
@@ -68,11 +64,6 @@ def _raised_by_profile() -> dict[str, object]:
     return limits
 
 
-def _raise_file_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure what a relayed message costs.")
     names = f"of {', '.join(CONTENDERS)}; default: all"
@@ -82,7 +73,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scenarios", type=_some_of(scenarios), metavar="NAME,...", help=names)
     parser.add_argument("--rounds", type=int, help="how often everything is measured (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one short round of what matters most")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured into it")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where results go (default: .bench/bench.json)")
+    parser.add_argument("--publish", action="store_true", help="put results, plot and tables into the documents")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 3)
     quick = [name for name, scenario in SCENARIOS.items() if scenario.is_quick]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Final
 
 from bench.reading import Reading
+from bench.results import Results, Run, Soak
 from bench.scenarios import GROWTH, SCENARIOS
 from bench.targets import TARGETS
 
@@ -22,8 +24,47 @@ LABELS: Final = {
     "relay-tls": "**Airlock, `wss` upstream**",
     "aiohttp-tls": "aiohttp pump, `wss` upstream",
 }
-_FLOWS: Final = ("sat20", "sat100", "rt20", "rt100", "rt100-100ms", "rt300")
+FLOWS: Final = ("sat20", "sat100", "rt20", "rt100", "rt100-100ms", "rt300")
 _NOTHING: Final = "-"
+
+
+def results_in_words(reading: Reading) -> str:
+    """A run as the documents show it: where it was made, and the report."""
+    return f"{_where(reading.results)}\n{_limits(reading.results)}\n{report(reading)}"
+
+
+def soak_in_words(soak: Soak) -> str:
+    """A soak in a few lines."""
+    run = Run(scenario="soak", contender=soak.contender, round=1, answer=soak.answer)
+    answer, samples = soak.answer, soak.samples
+    third = max(1, len(samples) // 3)
+    figures = {
+        "resident memory, MB": [sample.resident_bytes / 2**20 for sample in samples],
+        "round trip p50, ms": [sample.trip_p50_ms for sample in samples],
+        "round trip p99, ms": [sample.trip_p99_ms for sample in samples],
+    }
+    rows = [
+        (says, _number(median(values[:third])), _number(median(values[-third:]))) for says, values in figures.items()
+    ]
+    return (
+        f"{_where(soak)}\n"
+        f"{soak.sessions:,} sessions, {soak.frame_ms} ms frames, {answer.seconds:.0f} s on two cores:"
+        f" {answer.messages:,} messages, {answer.lost} lost, {_number(run.cpu_us_per_message)} µs of CPU each.\n\n"
+        + _table(("median of samples", "first third", "last third"), rows)
+        + (f"\n**{run.flaw}**\n" if run.flaw else "")
+    )
+
+
+def _where(made: Results | Soak) -> str:
+    machine = made.machine
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    where = f"{machine.cores} cores ({machine.cpu}), {machine.system}"
+    return f"Measured {made.measured_at} at commit {made.commit} on {where}: {versions}.\n"
+
+
+def _limits(results: Results) -> str:
+    names = ", ".join(f"`{name}` {value}" for name, value in results.limits.items())
+    return f"{results.rounds} rounds. Limits whose numbers were raised, all in force: {names}.\n"
 
 
 def report(reading: Reading) -> str:
@@ -50,7 +91,7 @@ def _targets(reading: Reading) -> str:
 
 
 def _cost(reading: Reading) -> str:
-    flows = [name for name in _FLOWS if reading.contenders(name)]
+    flows = [name for name in FLOWS if reading.contenders(name)]
     rows = []
     for name in _present(reading, flows):
         floor = "nginx-tls" if name.endswith("-tls") else "nginx"
@@ -163,7 +204,7 @@ def _shares(reading: Reading) -> str:
                 for process in ("contender", "load", "upstream", "redis")
             ),
         )
-        for flow in _FLOWS
+        for flow in FLOWS
         for name in reading.contenders(flow)
         if reading.per_second(flow, name) is not None
     ]

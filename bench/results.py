@@ -87,6 +87,7 @@ class Soak(Struct, frozen=True, kw_only=True):
     measured_at: str
     commit: str
     machine: Machine
+    contender: str
     sessions: int
     frame_ms: int
     samples: list[Sample]

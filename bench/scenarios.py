@@ -7,10 +7,11 @@ from typing import Final
 
 from bench.orders import Flow, Place, SetUp
 
-_ALL: Final = ("direct", "nginx", "relay", "relay-aiohttp", "aiohttp", "openai", "litellm")
-_TLS: Final = ("nginx-tls", "relay-tls", "aiohttp-tls")
 _FEW: Final = ("nginx", "relay", "aiohttp")
-GROWTH: Final = (1, 10, 100, 500, 1_000)
+_PEERS: Final = ("direct", *_FEW, "openai", "litellm")
+_TLS: Final = ("nginx-tls", "relay-tls", "aiohttp-tls")
+_EVERY: Final = (*_PEERS, "relay-aiohttp", "relay-workers", *_TLS)
+GROWTH: Final = (1, 10, 100, 1_000)
 """Sessions that share the same messages."""
 _GROWTH_APPENDS_PER_SECOND: Final = 1_000
 
@@ -23,7 +24,7 @@ class Pace:
     seconds: float
 
 
-USUAL: Final = Pace(0.7, 2.5)
+USUAL: Final = Pace(0.5, 2.0)
 QUICK: Final = Pace(0.3, 1.0)
 
 
@@ -103,16 +104,16 @@ def _growth(sessions: int) -> Scenario:
 SCENARIOS: Final = {
     scenario.name: scenario
     for scenario in (
-        _saturation(20, *_ALL, "relay-workers", *_TLS, is_quick=True),
-        _saturation(100, *_ALL),
-        _real_time(20, 20, *_ALL),
-        _real_time(100, 20, *_ALL, "relay-workers", *_TLS, is_quick=True),
-        _real_time(100, 100, *_ALL),
+        _saturation(20, *_EVERY, is_quick=True),
+        _saturation(100, "direct", *_FEW, "litellm"),
+        _real_time(20, 20, *_PEERS),
+        _real_time(100, 20, *_EVERY, is_quick=True),
+        _real_time(100, 100, "direct", *_FEW, "litellm"),
         _real_time(300, 20, "direct", *_FEW, "relay-workers"),
         Scenario(
             name="sessions",
             title="200 sessions opened 16 at a time",
-            contenders=(*_ALL[1:], *_TLS),
+            contenders=tuple(name for name in _EVERY if name not in ("direct", "relay-workers")),
             sessions=200,
             sets_up=True,
             is_quick=True,
