@@ -33,7 +33,8 @@ PROFILES: Final = ROOT / "bench/profiles.toml"
 MODEL: Final = "gpt-realtime-2.1"
 KEY: Final = f"sk-{secrets.token_hex(32)}"
 """Opens the model, and LiteLLM, which accepts none that is easily guessed."""
-LITELLM_SECONDS: Final = 90.0
+SERVICE_SECONDS: Final = 60.0
+LITELLM_SECONDS: Final = 120.0
 RAISED: Final = {
     "CONNECTS_PER_MINUTE_PER_ADDRESS": "1000000",
     "MAX_SESSIONS": "2000",
@@ -214,13 +215,20 @@ def _shell() -> dict[str, str]:
 def _python(name: str, module: str, *arguments: str) -> Program:
     port = free_port()
     command = (sys.executable, "-m", module, "--port", str(port), *arguments)
-    return Program(name, port, command, environment={"PYTHONPATH": str(ROOT)})
+    return Program(name, port, command, environment={"PYTHONPATH": str(ROOT)}, ready_seconds=SERVICE_SECONDS)
 
 
 def _service(name: str, module: str, environment: Mapping[str, str]) -> Program:
     port = free_port()
     own = {"PORT": str(port), "PYTHONPATH": str(ROOT)}
-    return Program(name, port, (sys.executable, "-m", module), environment={**environment, **own}, ready="/readyz")
+    return Program(
+        name,
+        port,
+        (sys.executable, "-m", module),
+        environment={**environment, **own},
+        ready="/readyz",
+        ready_seconds=SERVICE_SECONDS,
+    )
 
 
 def _nginx(*, tls: bool) -> Callable[[Surroundings], ChildServer]:

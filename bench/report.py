@@ -24,7 +24,7 @@ LABELS: Final = {
     "relay-tls": "**Airlock, `wss` upstream**",
     "aiohttp-tls": "aiohttp pump, `wss` upstream",
 }
-FLOWS: Final = ("sat20", "sat100", "rt20", "rt100", "rt100-100ms", "rt300")
+FLOWS: Final = ("sat20", "sat20-single", "sat100", "rt20", "rt100", "rt100-100ms", "rt300")
 _NOTHING: Final = "-"
 
 

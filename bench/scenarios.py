@@ -79,14 +79,16 @@ def _real_time(sessions: int, frame_ms: int, *contenders: str, is_quick: bool = 
     )
 
 
-def _saturation(frame_ms: int, *contenders: str, is_quick: bool = False) -> Scenario:
+def _saturation(
+    name: str, sessions: int, in_flight: int, frame_ms: int, *contenders: str, is_quick: bool = False
+) -> Scenario:
     return Scenario(
-        name=f"sat{frame_ms}",
-        title=f"16 sessions with 4 appends in flight each, as fast as it goes, {frame_ms} ms frames",
+        name=name,
+        title=f"{sessions} sessions with {in_flight} in flight each, as fast as it goes, {frame_ms} ms frames",
         contenders=contenders,
-        sessions=16,
+        sessions=sessions,
         frame_ms=frame_ms,
-        in_flight=4,
+        in_flight=in_flight,
         is_quick=is_quick,
     )
 
@@ -104,8 +106,9 @@ def _growth(sessions: int) -> Scenario:
 SCENARIOS: Final = {
     scenario.name: scenario
     for scenario in (
-        _saturation(20, *_EVERY, is_quick=True),
-        _saturation(100, "direct", *_FEW, "litellm"),
+        _saturation("sat20", 16, 4, 20, *_EVERY, is_quick=True),
+        _saturation("sat20-single", 64, 1, 20, "direct", *_FEW, "litellm", is_quick=True),
+        _saturation("sat100", 16, 4, 100, "direct", *_FEW, "litellm"),
         _real_time(20, 20, *_PEERS),
         _real_time(100, 20, *_EVERY, is_quick=True),
         _real_time(100, 100, "direct", *_FEW, "litellm"),
