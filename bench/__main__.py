@@ -3,65 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
-import tomllib
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-from bench.contenders import CONTENDERS, PROFILES, RAISED, Surroundings
+from bench.contenders import CONTENDERS, RAISED, Surroundings, raised_by_profile
 from bench.keeping import keep
-from bench.machine import commit, now, raise_file_limit, this_machine
+from bench.machine import commit, get_ready, now, this_machine
 from bench.reading import Reading
 from bench.report import report
 from bench.results import Results, Run
 from bench.running import Field, measure_services, run_scenario
 from bench.scenarios import QUICK, SCENARIOS, USUAL
 
-TOKENS = "tokens"
+TOKENS: Final = "tokens"
 PAIRS, QUICK_PAIRS = 4_000, 1_000
+say: Final = partial(print, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
     options = _options(arguments)
-    raise_file_limit()
-    began = time.monotonic()
-    limits = RAISED | {f"profile: {name}": str(value) for name, value in _raised_by_profile().items()}
-    print("Limits whose numbers are raised until the load fits; everything is on as shipped:")
+    get_ready()
+    limits = RAISED | raised_by_profile()
+    say("Everything is on as shipped. Limits whose numbers are raised until the load fits:")
     for name, value in limits.items():
-        print(f"  {name} = {value}")
-    runs: list[Run] = []
-    with Surroundings() as around, Field(around).open() as field:
+        say(f"  {name} = {value}")
+    with Surroundings() as around:
         results = Results(
             measured_at=now(),
             commit=commit(),
             machine=this_machine(around.redis_binary),
             limits=limits,
             rounds=options.rounds,
-            runs=runs,
+            runs=_measure(options, around),
         )
-        for number in range(1, options.rounds + 1):
-            for name in options.scenarios:
-                print(
-                    f"[{time.monotonic() - began:4.0f} s] round {number} of {options.rounds}: {_title(name)}",
-                    flush=True,
-                )
-                if name == TOKENS:
-                    runs += measure_services(around, QUICK_PAIRS if options.quick else PAIRS, number, print)
-                else:
-                    pace = QUICK if options.quick else USUAL
-                    runs += run_scenario(field, SCENARIOS[name], options.only, pace, number, print)
-    print(f"\n{report(Reading(results))}")
-    print("Written:", *keep(results, options.json, publish=options.publish))
+    say(f"\n{report(Reading(results))}")
+    keep(results, options.json, say, publish=options.publish)
 
 
-def _title(scenario: str) -> str:
-    return "minting and redeeming" if scenario == TOKENS else SCENARIOS[scenario].title
-
-
-def _raised_by_profile() -> dict[str, object]:
-    limits: dict[str, object] = tomllib.loads(PROFILES.read_text("utf-8"))["profiles"]["default"]["limits"]
-    return limits
+def _measure(options: argparse.Namespace, around: Surroundings) -> list[Run]:
+    runs: list[Run] = []
+    began = time.monotonic()
+    with Field(around).open() as field:
+        for number, name in itertools.product(range(1, options.rounds + 1), options.scenarios):
+            title = "minting and redeeming" if name == TOKENS else SCENARIOS[name].title
+            say(f"[{time.monotonic() - began:4.0f} s] round {number} of {options.rounds}: {title}")
+            if name == TOKENS:
+                runs += measure_services(around, QUICK_PAIRS if options.quick else PAIRS, number, say)
+            else:
+                pace = QUICK if options.quick else USUAL
+                runs += run_scenario(field, SCENARIOS[name], options.only, pace, number, say)
+    return runs
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,15 @@ RAISED: Final = {
     "MINTS_PER_MINUTE_PER_SUBJECT": "1000",
 }
 """Limits of the services whose numbers are raised until the load fits; those of a session stand in PROFILES."""
+
+
+def raised_by_profile() -> dict[str, str]:
+    """The limits of a session that are not as shipped."""
+    shipped, ours = (
+        tomllib.loads(path.read_text("utf-8"))["profiles"]["default"]["limits"]
+        for path in (ROOT / "profiles.toml", PROFILES)
+    )
+    return {name: str(value) for name, value in ours.items() if shipped[name] != value}
 
 
 class CannotRun(Exception):
@@ -182,7 +192,7 @@ class Contender:
     needs_token: bool = False
     least_processes: int = 1
 
-    def server(self, around: Surroundings) -> ChildServer | None:
+    def start_server(self, around: Surroundings) -> ChildServer | None:
         """It, started. Raises CannotRun."""
         if self.start is None:
             return None

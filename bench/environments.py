@@ -49,9 +49,9 @@ class Environment:
 
     def _install(self) -> None:
         sys.stderr.write(f"Installing {self._lock.name} into {self._folder.relative_to(HERE.parent)}, once\n")
-        venv.create(self._folder, with_pip=True, clear=True)
-        pip = [str(self._folder / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        command = [*pip, "--require-hashes", "-r", str(self._lock)]
+        venv.create(self._folder, clear=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(self._folder / "bin/python"), "install", "--quiet"]
+        command = [*pip, "--disable-pip-version-check", "--require-hashes", "-r", str(self._lock)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS)
         except subprocess.CalledProcessError as error:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from bench.environments import FOLDER, Environment
+from bench.environments import FOLDER, Environment, NotInstalled
 from bench.pictures import Figure, picture_of, picture_of_soak
 from bench.reading import Reading
 from bench.report import results_in_words, soak_in_words
@@ -24,20 +25,20 @@ PUBLISHED: Final = ROOT / "bench/results"
 _NAMES: Final = {Results: "bench", Soak: "soak"}
 
 
-def keep(results: Results | Soak, file: Path | None, *, publish: bool) -> list[Path]:
-    """Write JSON and plot, to ``file`` or into ``.bench``; with ``publish``, into the documents. The files written.
-
-    Raises NotInstalled where the plot cannot be drawn; the rest is written.
-    """
+def keep(results: Results | Soak, file: Path | None, say: Callable[[str], None], *, publish: bool) -> None:
+    """Write JSON and plot, to ``file`` or into ``.bench``; with ``publish``, into the documents, tables too."""
     name = _NAMES[type(results)]
     file = PUBLISHED / f"{name}.json" if publish else file or FOLDER / f"{name}.json"
     picture = ROOT / f"docs/pictures/{name}.svg" if publish else file.with_suffix(".svg")
     file.parent.mkdir(exist_ok=True)
+    say(f"Writing {file} and {picture}")
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if publish:
         PAGE.write_text(page_with_tables(PAGE.read_text("utf-8")), "utf-8")
-    draw(picture_of(Reading(results)) if isinstance(results, Results) else picture_of_soak(results), picture)
-    return [file, picture]
+    try:
+        draw(picture_of(Reading(results)) if isinstance(results, Results) else picture_of_soak(results), picture)
+    except NotInstalled as problem:
+        say(f"There is no plot: {problem}")
 
 
 def draw(figure: Figure, picture: Path) -> None:

@@ -14,7 +14,8 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 import msgspec
 import uvloop
@@ -26,6 +27,7 @@ from bench.orders import Answer, Flow, Flowed, MintTokens, Place, Sample, SetUp,
 
 TICK_SECONDS: Final = 0.001
 CONNECT_SECONDS: Final = 20.0
+WARM_UP_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 10.0
 _LEAST_DELTA_BYTES: Final = 1_200
@@ -131,7 +133,7 @@ class Session(WSListener):
 
 
 class Crowd:
-    """Opens the sessions of one measurement, and closes them."""
+    """Opens the sessions of one measurement; those are closed where its ``async with`` ends."""
 
     def __init__(self, place: Place, frame_ms: int) -> None:
         self._place = place
@@ -173,8 +175,12 @@ class Crowd:
         """Appends without a delta yet."""
         return sum(len(session.unanswered) for session in self.sessions)
 
-    async def close(self) -> None:
-        """Close every session, and wait until they are gone."""
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.traffic.is_closing = True
         for session in self.sessions:
             session.transport.send_close(WSCloseCode.OK)
@@ -182,7 +188,6 @@ class Crowd:
             await asyncio.wait([session.gone for session in self.sessions], timeout=CLOSE_SECONDS)
         for session in self.sessions:
             session.transport.disconnect(graceful=False)
-        self.sessions.clear()
 
 
 class Metronome:
@@ -221,37 +226,35 @@ class Metronome:
 
 async def flow(order: Flow) -> Flowed:
     """Let audio flow. Raises WentWrong."""
-    crowd = Crowd(order.place, order.frame_ms)
-    await crowd.mint(order.sessions)
-    await crowd.open(order.sessions, at_once=16)
-    traffic = crowd.traffic
-    watched = _watched(order.place, order.watched)
-    metronome = None
-    if order.in_flight:
-        traffic.goes_on = True
-        for session in crowd.sessions:
-            for _ in range(order.in_flight):
-                session.append()
-    else:
-        metronome = Metronome(crowd.sessions, order.appends_per_second)
-    await asyncio.sleep(order.warm_up_seconds)
-    if metronome is not None:
-        metronome.late_seconds = 0.0
-    traffic.is_measuring = True
-    before, began, received = _cpu(watched), _now(), traffic.received
-    if order.sample_every_seconds:
-        trips = await _sampled(order, traffic, watched.get("contender", 0))
-    else:
-        await asyncio.sleep(order.seconds)
-        trips = traffic.trips
-    after, seconds, received = _cpu(watched), _now() - began, traffic.received - received
-    traffic.is_measuring = traffic.goes_on = False
-    resident = process_tree.resident_bytes(watched["contender"]) if "contender" in watched else 0
-    if metronome is not None:
-        metronome.stop()
-    lost = await crowd.drain()
-    traffic.check()
-    await crowd.close()
+    async with Crowd(order.place, order.frame_ms) as crowd:
+        await crowd.mint(order.sessions)
+        await crowd.open(order.sessions, at_once=16)
+        traffic, metronome = crowd.traffic, None
+        if order.in_flight:
+            traffic.goes_on = True
+            for session in crowd.sessions:
+                for _ in range(order.in_flight):
+                    session.append()
+        else:
+            metronome = Metronome(crowd.sessions, order.appends_per_second)
+        await asyncio.sleep(order.warm_up_seconds)
+        if metronome is not None:
+            metronome.late_seconds = 0.0
+        watched = _watched(order.place, order.watched)
+        traffic.is_measuring = True
+        before, began, received = _cpu(watched), _now(), traffic.received
+        if order.sample_every_seconds:
+            trips = await _sampled(order, traffic, watched["contender"])
+        else:
+            await asyncio.sleep(order.seconds)
+            trips = traffic.trips
+        after, seconds, received = _cpu(watched), _now() - began, traffic.received - received
+        traffic.is_measuring = traffic.goes_on = False
+        resident = _resident(watched)
+        if metronome is not None:
+            metronome.stop()
+        lost = await crowd.drain()
+        traffic.check()
     return Flowed(
         messages=2 * received,
         seconds=seconds,
@@ -291,23 +294,21 @@ async def _sampled(order: Flow, traffic: Traffic, pid: int) -> array[float]:
 
 async def set_up(order: SetUp) -> WasSetUp:
     """Open sessions. Raises WentWrong."""
-    warm_up = Crowd(order.place, 20)
-    await warm_up.mint(order.warm_up_sessions)
-    await warm_up.open(order.warm_up_sessions, order.at_once)
-    await _real_time(warm_up, 0.5)
-    await warm_up.drain()
-    await warm_up.close()
-    crowd = Crowd(order.place, 20)
-    await crowd.mint(order.sessions)
-    watched = _watched(order.place, order.watched)
-    base, before, began = _resident(watched), _cpu(watched), _now()
-    await crowd.open(order.sessions, order.at_once)
-    seconds, after, idle = _now() - began, _cpu(watched), _resident(watched)
-    await _real_time(crowd, order.active_seconds)
-    lost = await crowd.drain()
-    active = _resident(watched)
-    crowd.traffic.check()
-    await crowd.close()
+    async with Crowd(order.place, frame_ms=20) as warm_up:
+        await warm_up.mint(order.warm_up_sessions)
+        await warm_up.open(order.warm_up_sessions, order.at_once)
+        await _real_time(warm_up, WARM_UP_SECONDS)
+        await warm_up.drain()
+    async with Crowd(order.place, frame_ms=20) as crowd:
+        await crowd.mint(order.sessions)
+        watched = _watched(order.place, order.watched)
+        base, before, began = _resident(watched), _cpu(watched), _now()
+        await crowd.open(order.sessions, order.at_once)
+        seconds, after, idle = _now() - began, _cpu(watched), _resident(watched)
+        await _real_time(crowd, order.active_seconds)
+        lost = await crowd.drain()
+        active = _resident(watched)
+        crowd.traffic.check()
     return WasSetUp(
         sessions=order.sessions,
         seconds=seconds,

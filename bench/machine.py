@@ -7,6 +7,7 @@ import platform
 import re
 import resource
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -53,8 +54,13 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def raise_file_limit() -> None:
-    """Allow as many open files as the machine does: a thousand sessions are several thousand connections."""
+def get_ready() -> None:
+    """Allow as many open files as the machine does: a thousand sessions are several thousand connections.
+
+    Exits where CPU time cannot be told.
+    """
+    if sys.platform != "linux":
+        sys.exit("The benchmark needs Linux: elsewhere nobody tells the CPU time of another process as exactly.")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

@@ -70,7 +70,7 @@ class Field:
     def measure(self, scenario: Scenario, name: str, pace: Pace) -> Flowed | WasSetUp:
         """One contender in one scenario. Raises CannotRun, Failed."""
         if scenario.sets_up:  # memory tells most in a fresh process
-            server = CONTENDERS[name].server(self._around)
+            server = self._start(name)
             try:
                 return self._measure(scenario, name, server, pace)
             finally:
@@ -87,18 +87,20 @@ class Field:
         return answer
 
     def _server(self, name: str) -> ChildServer | None:
-        if name in self._absent:
-            raise CannotRun(self._absent[name])
         if name not in self._servers:
-            try:
-                server = CONTENDERS[name].server(self._around)
-            except CannotRun as problem:
-                self._absent[name] = str(problem)
-                raise
+            server = self._servers[name] = self._start(name)
             if server is not None:
                 self._running.callback(server.stop)
-            self._servers[name] = server
         return self._servers[name]
+
+    def _start(self, name: str) -> ChildServer | None:
+        if name in self._absent:  # what takes long to fail is not tried again
+            raise CannotRun(self._absent[name])
+        try:
+            return CONTENDERS[name].start_server(self._around)
+        except CannotRun as problem:
+            self._absent[name] = str(problem)
+            raise
 
 
 def run_scenario(

@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.contenders import CONTENDERS, CannotRun, Surroundings
 from bench.keeping import keep
-from bench.machine import commit, now, raise_file_limit, this_machine
+from bench.machine import commit, get_ready, now, this_machine
 from bench.orders import Flow, Flowed, Sample
 from bench.report import soak_in_words
 from bench.results import Run, Soak
@@ -27,7 +27,7 @@ SAMPLE_SECONDS: Final = 5.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; the process' exit code, 1 if anything was lost or went wrong."""
     options = _options(arguments)
-    raise_file_limit()
+    get_ready()
     # The relay, the browsers, the model and Redis share them.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     print(f"{options.sessions:,} sessions, {FRAME_MS} ms frames, {options.seconds:g} s on {CORES} cores", flush=True)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(problem)
         return 1
     print(f"\n{soak_in_words(soak)}")
-    print("Written:", *keep(soak, options.json, publish=options.publish))
+    keep(soak, options.json, print, publish=options.publish)
     return 1 if Run(scenario="soak", contender=options.only, round=1, answer=soak.answer).flaw else 0
 
 
@@ -54,7 +54,7 @@ def _soak(name: str, sessions: int, seconds: float) -> Soak:
 
     with Surroundings() as around, ExitStack() as running:
         contender = CONTENDERS[name]
-        server = contender.server(around)
+        server = contender.start_server(around)
         if server is not None:
             running.callback(server.stop)
         answer = ask(
