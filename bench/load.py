@@ -14,6 +14,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,8 +25,9 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_
 from bench import frames, minting, process_tree
 from bench.figures import percentile
 from bench.orders import Answer, Flow, Flowed, MintTokens, Place, Sample, SetUp, WasSetUp
+from bench.ticking import Ticker
 
-TICK_SECONDS: Final = 0.001
+LEAST_TICK_SECONDS: Final = 0.000_05
 CONNECT_SECONDS: Final = 20.0
 WARM_UP_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 15.0
@@ -191,10 +193,7 @@ class Crowd:
 
 
 class Metronome:
-    """Sends appends evenly over time, to each session in turn.
-
-    A tick is a millisecond long, as finely as the loop can wait: sessions whose turn falls into the same one send
-    together.
+    """Sends appends evenly over time, to each session in turn; use as ``with``.
 
     Attributes:
         late_seconds: the most that an append was late.
@@ -203,30 +202,30 @@ class Metronome:
     def __init__(self, sessions: Sequence[Session], per_second: float) -> None:
         self._sessions = itertools.cycle(sessions)
         self._per_second = per_second
-        self._loop = asyncio.get_running_loop()
         self._began = _now()
         self._sent = 0
         self.late_seconds = 0.0
-        self._timer = self._loop.call_soon(self._tick)
 
-    def stop(self) -> None:
-        """Send nothing more."""
-        self._timer.cancel()
+    def __enter__(self) -> Self:
+        self._ticker = Ticker(max(1 / self._per_second, LEAST_TICK_SECONDS), self._tick)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ticker.stop()
 
     def _tick(self) -> None:
-        self._timer = self._loop.call_later(TICK_SECONDS, self._tick)
         due = int((_now() - self._began) * self._per_second) - self._sent
-        if due <= 0:
-            return
         self._sent += due
-        self.late_seconds = max(self.late_seconds, due / self._per_second)
+        self.late_seconds = max(self.late_seconds, (due - 1) / self._per_second)
         for session in itertools.islice(self._sessions, due):
             session.append()
 
 
 async def flow(order: Flow) -> Flowed:
     """Let audio flow. Raises WentWrong."""
-    async with Crowd(order.place, order.frame_ms) as crowd:
+    async with Crowd(order.place, order.frame_ms) as crowd, AsyncExitStack() as sending:
         await crowd.mint(order.sessions)
         await crowd.open(order.sessions, at_once=16)
         traffic, metronome = crowd.traffic, None
@@ -236,7 +235,7 @@ async def flow(order: Flow) -> Flowed:
                 for _ in range(order.in_flight):
                     session.append()
         else:
-            metronome = Metronome(crowd.sessions, order.appends_per_second)
+            metronome = sending.enter_context(Metronome(crowd.sessions, order.appends_per_second))
         await asyncio.sleep(order.warm_up_seconds)
         if metronome is not None:
             metronome.late_seconds = 0.0
@@ -251,8 +250,7 @@ async def flow(order: Flow) -> Flowed:
         after, seconds, received = _cpu(watched), _now() - began, traffic.received - received
         traffic.is_measuring = traffic.goes_on = False
         resident = _resident(watched)
-        if metronome is not None:
-            metronome.stop()
+        await sending.aclose()
         lost = await crowd.drain()
         traffic.check()
     return Flowed(
@@ -321,9 +319,8 @@ async def set_up(order: SetUp) -> WasSetUp:
 
 
 async def _real_time(crowd: Crowd, seconds: float) -> None:
-    metronome = Metronome(crowd.sessions, len(crowd.sessions) * 50)
-    await asyncio.sleep(seconds)
-    metronome.stop()
+    with Metronome(crowd.sessions, len(crowd.sessions) * 50):
+        await asyncio.sleep(seconds)
 
 
 def _watched(place: Place, others: dict[str, int]) -> dict[str, int]:

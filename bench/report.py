@@ -64,7 +64,7 @@ def _where(made: Results | Soak) -> str:
 
 def _limits(results: Results) -> str:
     names = ", ".join(f"`{name}` {value}" for name, value in results.limits.items())
-    return f"{results.rounds} rounds. Limits whose numbers were raised, all in force: {names}.\n"
+    return f"Rounds: {results.rounds}. Limits whose numbers were raised, all in force: {names}.\n"
 
 
 def report(reading: Reading) -> str:

@@ -130,5 +130,5 @@ async def test_sessions_that_cannot_be_opened_fail_the_measurement() -> None:
 
 async def test_a_set_up_counts_its_losses_too() -> None:
     async with model(some_are_lost) as place:
-        order = SetUp(place=place, sessions=3, warm_up_sessions=0, active_seconds=0.2)
+        order = SetUp(place=place, sessions=3, warm_up_sessions=1, active_seconds=0.2)
         assert (await load.set_up(order)).lost > 0
