@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from bench.keeping import page_with_tables
 from local_cloud.conformance.catalogue import CHECKS, GROUPS
 from relay import policy
 from relay.leases import LEASE_SECONDS
@@ -52,6 +53,12 @@ def test_scores_of_the_conformance_page_are_of_these_checks() -> None:
     assert {group: int(number) for group, number, _ in scores} == {**numbers, "all": len(CHECKS)}
     for _, number, columns in scores:
         assert [sum(map(int, column.split("/"))) for column in columns.split("|")] == [int(number)] * 3
+
+
+def test_performance_page_has_the_figures_of_the_published_results() -> None:
+    text = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    assert text == page_with_tables(text)
+    assert "| **Airlock** |" in text
 
 
 def test_errors_page_is_the_error_table() -> None:
