@@ -1,15 +1,7 @@
-"""Print the table of docs/conformance.md from the kit's checks: ``python -m scripts.print_conformance``.
-
-The page has it between its markers; ``--write`` puts it there.
-"""
-
-import sys
-from pathlib import Path
+"""Print the table of docs/conformance.md from the kit's checks: ``python -m scripts.print_conformance [--write]``."""
 
 from local_cloud.conformance.catalogue import CHECKS, GROUPS
-
-PAGE = Path(__file__).parent.parent / "docs/conformance.md"
-BEGIN, END = "<!-- printed from local_cloud/conformance -->\n", "<!-- end -->\n"
+from scripts.printed_page import PrintedPage
 
 
 def tables() -> str:
@@ -21,15 +13,7 @@ def tables() -> str:
     )
 
 
-def page_with(text: str, printed: str) -> str:
-    """The page with these tables between its markers."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{printed}\n{END}{after}"
-
+PAGE = PrintedPage("conformance.md", "local_cloud/conformance", tables)
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), tables()), encoding="utf-8")
-    else:
-        sys.stdout.write(tables())
+    PAGE.main()
