@@ -96,7 +96,7 @@ def test_files_that_the_readme_names_exist() -> None:
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     """Tests are named as ``tests/path.py::test_name`` (Python) or ``tests/path.test.mjs`` (page)."""
     named = sorted(named_tests.named_tests(page, soak=True))
-    assert len(named) >= 20
+    assert named
     missing = []
     for path, name in (test.split("::") for test in named):
         source = ROOT / path
