@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-cloud install test check soak audit sbom format lock clean packages static
+.PHONY: help run run-cloud install test check bench bench-soak soak audit sbom format lock clean packages static
 
 # The interpreter to make the environment with: PYTHON3=/path/to/python make install. Unset, a suitable one is looked for.
 PYTHON3 ?=
-# Options of `make run`: make run ARGS="--verbose"
+# Options of `make run`, `make bench` and `make bench-soak`: make run ARGS="--verbose"
 ARGS ?=
 # Where the bill of materials goes.
 SBOM ?= build/sbom.json
@@ -37,6 +37,14 @@ test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packa
 check: static ## lint, types, page tests and the fast tests
 	$(PYTEST) -m "not (end_to_end or browser or soak)"
 
+bench: $(DEV_INSTALLED) ## measure what a relayed message costs, beside nginx and other relays (about 15 minutes)
+	@scripts/install_debian_packages.sh redis-server nginx
+	@$(PYTHON) -m bench $(ARGS)
+
+bench-soak: $(DEV_INSTALLED) ## a thousand live sessions for five minutes on two cores
+	@scripts/install_debian_packages.sh redis-server
+	@$(PYTHON) -m bench.soak $(ARGS)
+
 soak: $(DEV_INSTALLED) ## run the tests that take minutes, the image's steps among them
 	@scripts/install_debian_packages.sh debootstrap
 	$(PYTHON) -m pytest -m soak
@@ -65,9 +73,10 @@ format: $(DEV_INSTALLED) ## format the code and sort the imports
 lock: $(DEV_INSTALLED) ## refresh the locked versions from pyproject.toml
 	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra local -o requirements.lock
 	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra local --group dev -c requirements.lock -o requirements-dev.lock
+	for name in litellm plot; do .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header bench/$$name.in -o bench/$$name.lock; done
 
 clean: ## remove the environment, the caches and what was built
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis node_modules build dist *.egg-info
+	rm -rf .venv .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis node_modules build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(NODE_INSTALLED): package-lock.json

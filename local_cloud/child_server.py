@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar, Self
@@ -27,10 +27,12 @@ class ChildServer(ABC):
     Attributes:
         name: what people call it.
         failure: what is raised where it does not come up.
+        ready_seconds: how long that may take.
     """
 
-    name: ClassVar[str]
+    name: str
     failure: ClassVar[type[ServerWillNotStart]] = ServerWillNotStart
+    ready_seconds: float = READY_SECONDS
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -84,7 +86,9 @@ class ChildServer(ABC):
         self._folder = tempfile.TemporaryDirectory()
         return Path(self._folder.name)
 
-    def _run(self, command: Sequence[str]) -> None:
+    def _run(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         # A nameless file: unlike a pipe it needs no reader.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
         self._process = subprocess.Popen(
@@ -92,6 +96,8 @@ class ChildServer(ABC):
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=cwd,
             start_new_session=True,  # Ctrl-C is for the launcher, which stops it last
         )
 
@@ -102,14 +108,14 @@ class ChildServer(ABC):
 
     def _wait_until(self, happened: Callable[[], bool], called: str) -> None:
         """Wait until something is so of the running server, which a failure calls so."""
-        process, deadline = self._running(), time.monotonic() + READY_SECONDS
+        process, deadline = self._running(), time.monotonic() + self.ready_seconds
         while not happened():
             try:
                 code = process.wait(timeout=0.01)
             except subprocess.TimeoutExpired:
                 if time.monotonic() < deadline:
                     continue
-                reason = f"did not answer within {READY_SECONDS:g} s"
+                reason = f"did not answer within {self.ready_seconds:g} s"
             else:
                 reason = f"ended (exit code {code})"
             lines = self.last_lines()

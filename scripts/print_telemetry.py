@@ -1,16 +1,10 @@
-"""Print the tables of docs/telemetry.md from the catalogue: ``python -m scripts.print_telemetry``.
+"""Print the tables of docs/telemetry.md from the catalogue: ``python -m scripts.print_telemetry [--write]``."""
 
-The page has them between its markers; ``--write`` puts them there.
-"""
-
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
+from scripts.printed_page import PrintedPage
 from service_kit.telemetry.catalogue import ATTRIBUTES, EVENTS, METRICS, SPANS, Metric
 
-PAGE = Path(__file__).parent.parent / "docs/telemetry.md"
-BEGIN, END = "<!-- printed from service_kit/telemetry/catalogue.py -->\n", "<!-- end -->\n"
 MANY = 8
 
 
@@ -28,13 +22,6 @@ def tables() -> str:
             "Attributes of events and spans: " + ", ".join(f"`{name}`" for name in sorted(ATTRIBUTES)) + ".\n",
         )
     )
-
-
-def page_with(text: str, printed: str) -> str:
-    """The page with these tables between its markers."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{printed}\n{END}{after}"
 
 
 def _metric(metric: Metric) -> tuple[str, ...]:
@@ -64,8 +51,7 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+PAGE = PrintedPage("telemetry.md", "service_kit/telemetry/catalogue.py", tables)
+
 if __name__ == "__main__":
-    if "--write" in sys.argv:
-        PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), tables()), encoding="utf-8")
-    else:
-        sys.stdout.write(tables())
+    PAGE.main()

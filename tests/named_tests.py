@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parent.parent
-PAGES: Final = ("SECURITY.md", "docs/controls.md", "docs/faults.md", "docs/threats.md")
+PAGES: Final = ("SECURITY.md", "docs/conformance.md", "docs/controls.md", "docs/faults.md", "docs/threats.md")
 _NAMED: Final = re.compile(r"`(tests/[\w/]+\.py::test_\w+)`( \(soak\))?")
 """A test's name as a page has it; one that takes minutes is marked, since only ``make soak`` runs it."""
 

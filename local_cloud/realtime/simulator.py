@@ -32,6 +32,8 @@ from local_cloud.realtime.session import Session
 _MOST_MESSAGE_BYTES = 32 << 20
 _CLOSE_SECONDS = 1.0
 _AZURE_PREFIX = "/openai"
+_OF_THE_ACCOUNT = {"OpenAI-Organization": "org-simulator", "OpenAI-Project": "proj-simulator"}
+"""Headers with which the service answers an upgrade."""
 
 
 class Simulator:
@@ -168,6 +170,7 @@ class Simulator:
         socket = web.WebSocketResponse(
             protocols=("realtime",), compress=False, max_msg_size=_MOST_MESSAGE_BYTES, timeout=_CLOSE_SECONDS
         )
+        socket.headers.update(_OF_THE_ACCOUNT)
         await socket.prepare(request)
         if isinstance(fault, NoGreeting):
             await _greet_wrongly(request, socket, connection, fault)

@@ -1,0 +1,36 @@
+"""A page of docs/ whose tables the code prints: they stand between two markers, and ``--write`` renews them."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+_DOCS = Path(__file__).parent.parent / "docs"
+_END = "<!-- end -->\n"
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedPage:
+    """The page's file name, what its tables are printed from, and what prints them, as Markdown."""
+
+    name: str
+    source: str
+    tables: Callable[[], str]
+
+    def text(self) -> str:
+        """The page as it is."""
+        return (_DOCS / self.name).read_text(encoding="utf-8")
+
+    def renewed(self) -> str:
+        """The page with the tables of now."""
+        begin = f"<!-- printed from {self.source} -->\n"
+        before, _, rest = self.text().partition(begin)
+        _, _, after = rest.partition(_END)
+        return f"{before}{begin}\n{self.tables()}\n{_END}{after}"
+
+    def main(self) -> None:
+        """Print the tables, or put them where they belong."""
+        if "--write" in sys.argv:
+            (_DOCS / self.name).write_text(self.renewed(), encoding="utf-8")
+        else:
+            sys.stdout.write(self.tables())
