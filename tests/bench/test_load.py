@@ -142,7 +142,7 @@ async def test_why_a_session_was_refused_is_told() -> None:
         lambda _: WSUpgradeResponseWithListener(refusal, None), "127.0.0.1", 0, use_aiofastnet=False
     )
     try:
-        with pytest.raises(WentWrong, match="503.* come later"):
+        with pytest.raises(WentWrong, match=r"503.* come later"):
             await load.flow(flow(Place(url=f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"), in_flight=1))
     finally:
         server.close()
