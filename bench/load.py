@@ -20,7 +20,7 @@ from typing import Final, Self
 
 import msgspec
 import uvloop
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
 
 from bench import frames, minting, process_tree
 from bench.figures import percentile
@@ -152,7 +152,10 @@ class Crowd:
         """Open sessions; return when each has had its greeting. Raises WentWrong."""
         try:
             await minting.at_once(at_once, count, self._open)
-        except Exception as error:  # picows has several ways to say no
+        except WSHandshakeError as error:
+            answer = (error.raw_body or b"").decode(errors="replace")
+            raise WentWrong(f"cannot connect: {error} {answer}".strip()) from error
+        except Exception as error:  # picows has several more ways to say no
             raise WentWrong(self.traffic.problem or f"cannot connect: {error!r}") from error
 
     async def _open(self, _number: int) -> None:
