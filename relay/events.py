@@ -44,7 +44,7 @@ class InvalidAudio(ValueError):
     """Not standard base64, or not whole samples."""
 
 
-def audio_bytes(audio: str | bytes | memoryview, sample_bytes: int) -> int:
+def audio_bytes(audio: str | bytes, sample_bytes: int) -> int:
     """How many bytes of audio a base64 text holds, after a strict decode. Raises InvalidAudio."""
     try:
         size = len(pybase64.b64decode(audio, validate=True))
@@ -72,10 +72,10 @@ def canonical_append(frame: bytes, sample_bytes: int) -> int | None:
     Exact head, valid base64, exact tail: no JSON parser can read anything else in it, so it may be forwarded as it is.
     """
     # The length keeps head and tail from sharing a quote.
-    if len(frame) < _SHORTEST_APPEND or not (frame.startswith(_APPEND_HEAD) and frame.endswith(_APPEND_TAIL)):
+    if not (frame.startswith(_APPEND_HEAD) and frame.endswith(_APPEND_TAIL)) or len(frame) < _SHORTEST_APPEND:
         return None
     try:
-        return audio_bytes(memoryview(frame)[len(_APPEND_HEAD) : -len(_APPEND_TAIL)], sample_bytes)
+        return audio_bytes(frame[len(_APPEND_HEAD) : -len(_APPEND_TAIL)], sample_bytes)
     except InvalidAudio:
         return None
 
@@ -96,31 +96,30 @@ def decode_browser_event(frame: bytes) -> dict[str, Any]:
     return event
 
 
-class _Delta(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, gc=False):
+class _Delta(msgspec.Struct, tag_field="type", forbid_unknown_fields=True, kw_only=True, gc=False):
     """A streaming event of the model: these keys and no other, so there is nothing in it to hide."""
 
     event_id: Annotated[str, msgspec.Meta(max_length=MAX_EVENT_ID_CHARS)]
     response_id: str
     item_id: str
     output_index: int
-    delta: msgspec.Raw
     content_index: int = 0
     obfuscation: str = ""
 
 
-class _AudioDelta(_Delta, tag="response.output_audio.delta", gc=False):
+class _AudioDelta(_Delta, tag="response.output_audio.delta", kw_only=True, gc=False):
+    delta: str
+
+
+class _TextDelta(_Delta, tag="response.output_text.delta", kw_only=True, gc=False):
+    delta: msgspec.Raw  # not a str: half of an emoji's escape is none, and may end a piece of text
+
+
+class _TranscriptDelta(_TextDelta, tag="response.output_audio_transcript.delta", gc=False):
     pass
 
 
-class _TranscriptDelta(_Delta, tag="response.output_audio_transcript.delta", gc=False):
-    pass
-
-
-class _TextDelta(_Delta, tag="response.output_text.delta", gc=False):
-    pass
-
-
-class _ArgumentsDelta(_Delta, tag="response.function_call_arguments.delta", gc=False):
+class _ArgumentsDelta(_TextDelta, tag="response.function_call_arguments.delta", kw_only=True, gc=False):
     call_id: str = ""
 
 
@@ -136,13 +135,10 @@ def model_delta(frame: bytes) -> int | None:
         delta = _decode_delta(frame)
     except _NOT_AN_EVENT:
         return None
-    content = memoryview(delta.delta)
-    if content[:1].tobytes() != b'"':
-        return None
-    if not isinstance(delta, _AudioDelta):
-        return 0
-    base64_chars = len(content) - 2
-    return max(0, base64_chars // 4 * 3 - content[-3:-1].tobytes().count(b"="))
+    if isinstance(delta, _AudioDelta):
+        audio = delta.delta
+        return max(0, len(audio) // 4 * 3 - audio.count("=", -2))
+    return 0 if bytes(delta.delta).startswith(b'"') else None
 
 
 def decode_model_event(frame: bytes) -> dict[str, Any] | None:

@@ -65,9 +65,9 @@ class PicowsChannel(WSListener):
         self._message: bytearray | None = None
         self._message_timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
-        self._was_heard = False
+        self.was_heard = False
         self._is_paused = False
-        self._is_deaf = False
+        self.is_deaf = False
         self._is_closing = False
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self.on_frame: Callable[[bytes], None] = ignore
@@ -120,7 +120,8 @@ class PicowsChannel(WSListener):
         """Write one text message; silently nothing once the channel is gone."""
         if self._picows is None:
             return
-        self._mask()
+        if self._is_client:
+            choose_next_mask()
         if len(frame) <= _MAX_PLAIN_SEND_BYTES:
             self._picows.send(_TEXT, frame)
         else:
@@ -155,7 +156,7 @@ class PicowsChannel(WSListener):
         if self._is_paused and not self._transport.is_closing():
             self._transport.resume_reading()
         self._is_paused = False
-        self._was_heard = True  # what came meanwhile, perhaps an awaited pong, is only now looked at
+        self.was_heard = True  # what came meanwhile, perhaps an awaited pong, is only now looked at
 
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye and let go of the connection, within two seconds."""
@@ -167,7 +168,7 @@ class PicowsChannel(WSListener):
             self._mask()
             self._picows.send_close(cast("WSCloseCode", sendable_code(code)), close_reason(reason))
             self.resume()  # or the answer would not be seen
-            if self._is_deaf:
+            if self.is_deaf:
                 self._hang_up()
         await asyncio.wait([self._lost], timeout=CLOSE_SECONDS)
         if not self._lost.done():
@@ -189,7 +190,7 @@ class PicowsChannel(WSListener):
 
     def _stop_hearing(self) -> None:
         """Take nothing more from the other side, once ``ended`` says why."""
-        self._is_deaf = True
+        self.is_deaf = True
         self._message = None
         self._cancel_timers()
         if self._is_closing:
@@ -225,7 +226,7 @@ class PicowsChannel(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came; its payload is there only until this returns."""
         self.unparsed = frame.tail_size
-        if self._is_deaf:
+        if self.is_deaf:
             return
         kind = frame.msg_type
         if frame.rsv1 or frame.rsv2 or frame.rsv3:
@@ -247,11 +248,6 @@ class PicowsChannel(WSListener):
             self._take_pong(frame.get_payload_as_bytes())
         else:
             self.on_violation(_UNSUPPORTED_DATA)
-
-    def on_data(self) -> bool:
-        """Bytes came, of whatever kind; whether they are to be looked at."""
-        self._was_heard = True
-        return not self._is_deaf
 
     def on_close(self, code: int | None) -> None:
         """A close frame came; picows has checked its reason."""
@@ -277,7 +273,7 @@ class PicowsChannel(WSListener):
             self._lost.set_result(None)
 
     def _hear(self, message: bytes) -> None:
-        if not is_utf8(message):
+        if not message.isascii() and not is_utf8(message):
             self.on_violation(_INVALID_TEXT)
             return
         try:
@@ -313,13 +309,13 @@ class PicowsChannel(WSListener):
 
     def _ping(self) -> None:
         if self._picows is not None:
-            self._was_heard = False
+            self.was_heard = False
             self._mask()
             self._picows.send_ping(b"")
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS / 2, self._expect_pong)
 
     def _expect_pong(self) -> None:
-        if self._was_heard or self._is_paused:
+        if self.was_heard or self._is_paused:
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS / 2, self._ping)
         else:
             self._transport.abort()

@@ -34,6 +34,9 @@ _MOST_READ_BYTES: Final = 32_768
 _MOST_BUFFER_BYTES: Final = 131_072
 """Only frames larger than 80 KiB need more than this; the buffer is given up once it is seen larger, and empty. That is
 when something more comes, be it the answer to a ping."""
+# Twice per message: looking them up by super() would cost more than what they do.
+_get_buffer: Final = WSProtocol.get_buffer
+_buffer_updated: Final = WSProtocol.buffer_updated
 _WEBSOCKET_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _ANSWERED_REQUEST: Final = (
     b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -52,12 +55,13 @@ class Told(Protocol):
 
     Attributes:
         unparsed: how many bytes picows holds of a frame that is not whole; set with each frame.
+        was_heard: set when bytes come, of whatever kind.
+        is_deaf: nothing more is to be looked at.
     """
 
     unparsed: int
-
-    def on_data(self) -> bool:
-        """Bytes came, of whatever kind; whether they are to be looked at."""
+    was_heard: bool
+    is_deaf: bool
 
     def on_close(self, code: int | None) -> None:
         """A close frame came."""
@@ -133,7 +137,7 @@ class Connection(WSProtocol):  # type: ignore[misc] # see the import
 
     def get_buffer(self, size: int) -> memoryview:
         """Where to read into."""
-        buffer: memoryview = super().get_buffer(size)
+        buffer: memoryview = _get_buffer(self, size)
         if len(buffer) <= _MOST_READ_BYTES:
             return buffer
         if len(buffer) > _MOST_BUFFER_BYTES:
@@ -143,12 +147,13 @@ class Connection(WSProtocol):  # type: ignore[misc] # see the import
     def buffer_updated(self, size: int) -> None:
         """Bytes came. Those not given to picows are overwritten by the next."""
         channel = self._channel
-        if not channel.on_data():
+        channel.was_heard = True
+        if channel.is_deaf:
             return
         if self._is_outgrown:
             channel.unparsed = size  # until a frame says better
         try:
-            super().buffer_updated(size)
+            _buffer_updated(self, size)
         except WSProtocolError as problem:
             goodbye = self.transport.close_handshake
             if goodbye is not None and goodbye.recv is not None:

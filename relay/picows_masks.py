@@ -9,13 +9,25 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
+from collections.abc import Iterator
 from typing import Final
 
+_MANY: Final = struct.Struct("256I")
 _srand: Final = ctypes.PyDLL(None).srand  # PyDLL holds on to the interpreter's lock, and so costs little
 _srand.argtypes = [ctypes.c_uint]
 _srand.restype = None
 
 
+def _random_numbers() -> Iterator[int]:
+    """The operating system's randomness, which is asked for many at once: each time costs as much as all the rest."""
+    while True:
+        yield from _MANY.unpack(os.urandom(_MANY.size))
+
+
+_next_seed: Final = _random_numbers().__next__
+
+
 def choose_next_mask() -> None:
     """Make the mask of the next frame one that follows from no other."""
-    _srand(int.from_bytes(os.urandom(4)))
+    _srand(_next_seed())

@@ -84,6 +84,7 @@ class Wire:
         self.last_activity = self._loop.time()
         self._messages = message_bucket(claims.limits, self.last_activity)
         self._audio = audio_bucket(claims.limits, self.last_activity)
+        self._max_audio_in_ms = claims.limits.max_input_audio_seconds * 1000
         browser.on_frame = self._keep_early
         browser.on_control = self._count_control
 
@@ -228,7 +229,7 @@ class Wire:
             self._too_fast()
             return False
         self._meter.audio_in_ms += milliseconds
-        if self._meter.audio_in_ms > self._claims.limits.max_input_audio_seconds * 1000:
+        if self._meter.audio_in_ms > self._max_audio_in_ms:
             self._end(Ending.BUDGET)
             return False
         return True
