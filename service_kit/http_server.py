@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -165,22 +166,38 @@ Drain = Callable[[asyncio.Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where an application listens; ``variable`` is the setting that names the port."""
+    """Where an application listens; ``variable`` is the setting that names the port, ``tls`` what to end TLS with."""
 
     host: str
     port: int
     variable: str = "PORT"
+    tls: ssl.SSLContext | None = None
 
     async def start(self, app: web.Application, log: FilteringBoundLogger, service: str) -> web.AppRunner:
         """Listen; whoever calls this cleans the runner up. Exits with status 2 when the port is taken."""
         runner = await _run(app)
         try:
-            await web.TCPSite(runner, self.host, self.port).start()
+            await _Site(runner, self.host, self.port, ssl_context=self.tls).start()
         except OSError as error:
             await runner.cleanup()
             fail([f"{self.variable}: cannot listen on {self.host} port {self.port}: {error.strerror}"])
         log.info("listening", service=service, host=self.host, port=runner.addresses[0][1])
         return runner
+
+
+class _Site(web.TCPSite):
+    """aiohttp's, with our deadline for the TLS handshake; its own is a minute."""
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._runner.server,
+            self._host,
+            self._port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=HEADER_SECONDS if self._ssl_context else None,
+            backlog=self._backlog,
+        )
 
 
 async def _run(app: web.Application) -> web.AppRunner:

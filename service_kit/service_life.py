@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
+from service_kit.certificate import Certificate
 from service_kit.http_server import Drain, Listener, Service, serve
 from service_kit.pulse import watch_vault
 from service_kit.secrets import Secrets
@@ -40,9 +42,13 @@ async def serve_parts(
 
     Raises SystemExit with status 2 where a port is taken.
     """
-    listeners = [Listener(settings.host, settings.port)]
+    certificate = None
+    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+        certificate = Certificate(settings.tls_cert_file, settings.tls_key_file)
+    tls = certificate.context if certificate else None
+    listeners = [Listener(settings.host, settings.port, tls=tls)]
     if settings.operator_port is not None:
-        listeners.append(Listener(settings.operator_host, settings.operator_port, "OPERATOR_PORT"))
+        listeners.append(Listener(settings.operator_host, settings.operator_port, "OPERATOR_PORT", tls))
 
     def make_service() -> Service:
         parts = make()
@@ -56,5 +62,6 @@ async def serve_parts(
     watch_vault(secrets, telemetry)
     is_production = settings.airlock_env == "production"
     waiting = until_there(secrets, allowed_origins=settings.allowed_origins, hsts=is_production)
-    async with Farewell(telemetry, settings.drain_seconds) as farewell, secrets.kept():
+    following = certificate.renewed() if certificate else contextlib.nullcontext()
+    async with Farewell(telemetry, settings.drain_seconds) as farewell, secrets.kept(), following:
         await serve(listeners, make_service, name=name, waiting=waiting)
