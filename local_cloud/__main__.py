@@ -119,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     upstreams = configured_upstreams(given, upstreams_of_profiles(given))
     given_redis_url = given.get("REDIS_URL")
     text = announcement(
+        given,
         page_port=options.page_port,
         relay_port=options.relay_port,
         upstreams=upstreams,

@@ -98,7 +98,8 @@ class Child:
     async def wait_until_ready(self) -> None:
         """Return once the service says that it is ready; raise ``ServiceFailed`` if that takes too long."""
         url, answer, ca_file = self.service.ready_url, "nothing", self.service.ca_file
-        tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        # A certificate of the user's own is good or not for those who come by its name; here it is only waited for.
+        tls = ssl.create_default_context(cafile=ca_file) if ca_file else False
         try:
             async with (
                 asyncio.timeout(READY_SECONDS),

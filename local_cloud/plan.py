@@ -20,7 +20,7 @@ SECRETS = {"OPENAI_API_KEY", "PSEUDONYM_KEY", "REDIS_URL", "TOKEN_SIGNING_KEYS"}
 class Service:
     """One child process of the launcher; it is ready once ``ready_url`` answers with a status below 500.
 
-    ``ca_file`` names who vouches for that answer, where it comes over TLS.
+    ``ca_file`` names who vouches for that answer, where it comes over TLS and that is known.
     """
 
     name: str
@@ -50,8 +50,16 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or "this machine"
 
 
-def announcement(*, page_port: int, relay_port: int, upstreams: Sequence[str], given_redis_url: str | None) -> str:
+def _secure(given: Environment) -> str:
+    """Return what makes ``http`` and ``ws`` secure, where the services are to end TLS themselves."""
+    return "s" if given.get("TLS_CERT_FILE") else ""
+
+
+def announcement(
+    given: Environment, *, page_port: int, relay_port: int, upstreams: Sequence[str], given_redis_url: str | None
+) -> str:
     """Return what a person wants to know once everything runs; of a given Redis only the host is named."""
+    secure = _secure(given)
     model = "the simulator: no key is needed, and nothing leaves this machine"
     if upstreams:
         model = f"{', '.join(upstreams)}: what is said goes there, and costs money"
@@ -61,8 +69,8 @@ def announcement(*, page_port: int, relay_port: int, upstreams: Sequence[str], g
     return f"""
 Airlock is running.
 
-  page    http://localhost:{page_port}
-  relay   ws://localhost:{relay_port}/v1/realtime
+  page    http{secure}://localhost:{page_port}
+  relay   ws{secure}://localhost:{relay_port}/v1/realtime
   model   {model}
   redis   {redis}
 
@@ -74,13 +82,14 @@ def compose_environment(
     given: Environment, *, page_port: int, relay_port: int, redis_url: str, simulator_port: int | None
 ) -> dict[str, str]:
     """Return the environment of both services: what was given, and a working value for whatever was not."""
+    secure = _secure(given)
     defaults = {
         "AIRLOCK_PROFILES": "profiles.toml",
-        "ALLOWED_ORIGINS": f"http://localhost:{page_port},http://127.0.0.1:{page_port}",
+        "ALLOWED_ORIGINS": f"http{secure}://localhost:{page_port},http{secure}://127.0.0.1:{page_port}",
         "CALLERS": _callers(given),
         "PSEUDONYM_KEY": secrets.token_urlsafe(32),
         "REDIS_URL": redis_url,
-        "RELAY_URL": f"ws://localhost:{relay_port}/v1/realtime",
+        "RELAY_URL": f"ws{secure}://localhost:{relay_port}/v1/realtime",
         "SERVE_PAGE": "true",
         "TOKEN_SIGNING_KEYS": secrets.token_urlsafe(32),
     }
@@ -111,11 +120,11 @@ def plan_services(
         given, page_port=page_port, relay_port=relay_port, redis_url=redis_url, simulator_port=simulator_port
     )
 
-    def service(name: str, module: str, port: int, *arguments: str, ready: str = "/readyz", **own: str) -> Service:
+    def service(name: str, module: str, port: int, **own: str) -> Service:
         return Service(
             name=name,
-            command=(sys.executable, "-m", module, *arguments),
-            ready_url=f"http://127.0.0.1:{port}{ready}",
+            command=(sys.executable, "-m", module),
+            ready_url=f"http{_secure(given)}://127.0.0.1:{port}/readyz",
             environment={**environment, "PORT": str(port), **own},
         )
 
@@ -129,5 +138,11 @@ def plan_services(
     if simulator_port is not None:
         # Nobody looks at what it recorded, and the page says that nothing is kept.
         listen = ("--host", "127.0.0.1", "--port", str(simulator_port), "--no-record")
-        services.insert(0, service("simulator", "local_cloud.realtime", simulator_port, *listen, ready="/"))
+        simulator = Service(
+            name="simulator",
+            command=(sys.executable, "-m", "local_cloud.realtime", *listen),
+            ready_url=f"http://127.0.0.1:{simulator_port}/",
+            environment=environment,
+        )
+        services.insert(0, simulator)
     return services

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -171,18 +172,35 @@ Drain = Callable[[asyncio.Event], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where an application listens: bound sockets, of one host and port."""
+    """Where an application listens: bound sockets, of one host and port, and what to end TLS with, if anything."""
 
     host: str
     sockets: Sequence[socket.socket]
+    tls: ssl.SSLContext | None = None
 
     async def start(self, app: web.Application, log: FilteringBoundLogger) -> web.AppRunner:
         """Listen; whoever calls this cleans the runner up."""
         runner = await _run(app)
         for each in self.sockets:
-            await web.SockSite(runner, each).start()
+            await _Site(runner, each, ssl_context=self.tls).start()
         log.info("listening", host=self.host, port=runner.addresses[0][1])
         return runner
+
+
+class _Site(web.SockSite):
+    """aiohttp's, with our deadline for the TLS handshake; asyncio's own is a minute."""
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - the runner was set up
+        self._server = await asyncio.get_running_loop().create_server(
+            server,
+            sock=self._sock,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=HEADER_SECONDS if self._ssl_context else None,
+            backlog=self._backlog,
+        )
 
 
 async def _run(app: web.Application) -> web.AppRunner:

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from service_kit.certificate import Certificate
 from service_kit.http_server import Drain, Listener, Service, Stop, serve
 from service_kit.operator_listener import Numbers
 from service_kit.ports import ports_of
@@ -56,8 +57,14 @@ async def serve_parts(
     Raises SystemExit with status 2 where a port is taken.
     """
     telemetry, worker, stop = start.telemetry, start.worker, Stop()
-    ports = ports_of(settings)
-    listeners = [Listener(port.host, worker.sockets(port.variable) if worker else port.bind()) for port in ports]
+    certificate = None
+    if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+        certificate = Certificate(settings.tls_cert_file, settings.tls_key_file)
+    tls = certificate.context if certificate else None
+    listeners = [
+        Listener(port.host, worker.sockets(port.variable) if worker else port.bind(), tls)
+        for port in ports_of(settings)
+    ]
 
     def make_service() -> Service:
         parts = make()
@@ -91,4 +98,6 @@ async def serve_parts(
             await life.enter_async_context(worker.at_work(stop))
         farewell = await life.enter_async_context(Farewell(telemetry, settings.drain_seconds))
         await life.enter_async_context(secrets.kept())
+        if certificate is not None:
+            await life.enter_async_context(certificate.renewed())
         await serve(listeners, make_service, stop, waiting=waiting, listening=listening)

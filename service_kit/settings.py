@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service_kit.certificate import check_pair
 from service_kit.profiles import Profile, Profiles, ProfilesError, load_profiles
 from service_kit.redis_address import RedisMode
 from service_kit.telemetry.backends import TelemetryBackend, is_installed
@@ -89,6 +90,8 @@ class ServiceSettings(BaseSettings):
     max_sessions_per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     max_sessions_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     drain_seconds: Annotated[int, Field(ge=4, le=600)] = 25
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
     operator_host: str = "127.0.0.1"
     operator_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
     telemetry: TelemetryBackend | None = None
@@ -103,6 +106,18 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _extra_authority_can_be_read(cls, path: Path | None) -> Path | None:
         return None if path is None else check_authority(path)
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _certificate_and_key_belong_together(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_cert_file" not in info.data:
+            return key  # its own problem is told
+        certificate = info.data["tls_cert_file"]
+        if (certificate is None) != (key is None):
+            raise ValueError("and TLS_CERT_FILE are set together or not at all")
+        if certificate is not None and key is not None:
+            check_pair(certificate, key)
+        return key
 
     @field_validator("key_vault_url")
     @classmethod
@@ -192,6 +207,7 @@ class ServiceSettings(BaseSettings):
             f"upstreams: {len(self.upstreams)}, over TLS",
             f"origins: {len(self.allowed_origins)}, exact, https",
             f"trusted authorities: {authorities}",
+            f"TLS: {'ended here' if self.tls_cert_file else 'ended by what stands before'}",
             f"edge: {edge}; {len(self.trusted_edge)} networks are believed about a client's address",
             f"log level: {self.log_level}",
         ]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Protocol
 
+from local_cloud.certificates import ThrowAwayAuthority
 from local_cloud.plan import compose_environment
 from local_cloud.ports import free_port
 from local_cloud.redis_server import RedisServer
@@ -38,11 +40,11 @@ class Process:
                 [sys.executable, "-m", module, *arguments], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
 
-    def wait_until_ready(self, url: str) -> None:
+    def wait_until_ready(self, url: str, trust: ssl.SSLContext | None = None) -> None:
         """Wait for an answer below 500; fail with the log when the process ends or time is over."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline and self.popen.poll() is None:
-            if status_of(url) < 500:
+            if status_of(url, trust) < 500:
                 return
             time.sleep(0.05)  # polling another process' readiness
         raise AssertionError(f"not ready: {url}\n{self.log()}")
@@ -66,10 +68,10 @@ class Process:
             return self.popen.wait()
 
 
-def status_of(url: str) -> int:
+def status_of(url: str, trust: ssl.SSLContext | None = None) -> int:
     """The HTTP status of a GET; 599 when nobody answers."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - a loopback address of the test's own
+        with urllib.request.urlopen(url, timeout=2, context=trust) as response:  # noqa: S310 - a loopback address of the test's own
             return int(response.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -89,7 +91,8 @@ class Stack:
     """Redis, simulator, token service and relays, started in that order.
 
     Attributes:
-        page_url: the page, ``http://localhost:PORT``; also the one allowed Origin (beside its 127.0.0.1 spelling).
+        page_url: the page, ``http://localhost:PORT``, or ``https`` with an ``authority``; also the one allowed Origin
+            (beside its 127.0.0.1 spelling).
         mint_base_url: for OpenAI's client: ``{page_url}/v1``.
         relay_base_urls: one for each relay, ``http://localhost:PORT/v1``.
         simulator_url: ``http://127.0.0.1:PORT``, the root of the simulator's control API; empty if one was given.
@@ -106,6 +109,7 @@ class Stack:
         redis: RedisServer | None = None,
         simulator_arguments: tuple[str, ...] = (),
         relay_module: str = "relay",
+        authority: ThrowAwayAuthority | None = None,  # then the services serve TLS, with a certificate of this one
         **environment: str,
     ) -> None:
         self.folder = folder
@@ -117,6 +121,11 @@ class Stack:
         self._redis = redis
         self._simulator_arguments = simulator_arguments
         self._relay_module = relay_module
+        self._trust = authority.client_context() if authority else None
+        self._scheme = "https" if authority else "http"
+        if authority:
+            certificate, key = authority.issue()
+            environment |= {"TLS_CERT_FILE": str(certificate), "TLS_KEY_FILE": str(key)}
         self._given = environment
         self._cleanup = contextlib.ExitStack()
 
@@ -125,9 +134,9 @@ class Stack:
             started.callback(self._stop_all)
             self.redis = self._redis or started.enter_context(RedisServer())
             page_port, relay_ports = free_port(), [free_port() for _ in range(self._relays)]
-            self.page_url = f"http://localhost:{page_port}"
+            self.page_url = f"{self._scheme}://localhost:{page_port}"
             self.mint_base_url = f"{self.page_url}/v1"
-            self.relay_base_urls = [f"http://localhost:{port}/v1" for port in relay_ports]
+            self.relay_base_urls = [f"{self._scheme}://localhost:{port}/v1" for port in relay_ports]
             base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
             simulator_port = free_port() if self._openai_base_url is None else None
             if simulator_port is not None:
@@ -157,7 +166,7 @@ class Stack:
 
     def start_token_service(self, name: str, port: int) -> None:
         """Start one, the first or another beside it, and wait until it is ready."""
-        self._start(name, "token_service", {"PORT": str(port)}, f"http://localhost:{port}/readyz")
+        self._start(name, "token_service", {"PORT": str(port)}, f"{self._scheme}://localhost:{port}/readyz")
 
     def start_relay(self, name: str, port: int) -> None:
         """Start one, and wait until it is ready."""
@@ -165,13 +174,13 @@ class Stack:
         if "OPERATOR_PORT" in self.environment:
             ports["OPERATOR_PORT"] = str(free_port())
             self.relay_operator_urls.append(f"http://127.0.0.1:{ports['OPERATOR_PORT']}")
-        self._start(name, self._relay_module, ports, f"http://localhost:{port}/readyz")
+        self._start(name, self._relay_module, ports, f"{self._scheme}://localhost:{port}/readyz")
 
     def _start(self, name: str, module: str, environment: dict[str, str], ready_url: str, *arguments: str) -> None:
         environment = {**self.environment, **environment}
         process = Process(module, *arguments, environment=environment, log_path=self.folder / f"{name}.log")
         self.processes[name] = process
-        process.wait_until_ready(ready_url)
+        process.wait_until_ready(ready_url, self._trust)
 
     def _stop_all(self) -> None:
         for process in reversed(self.processes.values()):

@@ -88,10 +88,22 @@ def test_openai_beside_azure_gets_the_address_that_the_token_service_names_it_by
 def test_announcement_says_where_everything_goes(
     upstreams: list[str], redis_url: str | None, said: list[str], not_said: str
 ) -> None:
-    text = announcement(page_port=8090, relay_port=8091, upstreams=upstreams, given_redis_url=redis_url)
+    text = announcement({}, page_port=8090, relay_port=8091, upstreams=upstreams, given_redis_url=redis_url)
     for words in ["http://localhost:8090\n", "ws://localhost:8091/v1/realtime\n", *said]:
         assert words in text
     assert not_said not in text
+
+
+def test_with_a_certificate_everything_is_secure() -> None:
+    given = {"TLS_CERT_FILE": "tls.crt", "TLS_KEY_FILE": "tls.key"}
+    text = announcement(given, page_port=8090, relay_port=8091, upstreams=[], given_redis_url=None)
+    assert "https://localhost:8090\n" in text
+    assert "wss://localhost:8091/v1/realtime\n" in text
+    environment = compose(given)
+    assert environment["RELAY_URL"] == "wss://localhost:8081/v1/realtime"
+    assert environment["ALLOWED_ORIGINS"] == "https://localhost:8080,https://127.0.0.1:8080"
+    services = plan_services(given, page_port=8090, relay_port=8091, redis_url="", simulator_port=9000)
+    assert [service.ready_url.partition("://")[0] for service in services] == ["http", "https", "https"]
 
 
 def test_each_run_makes_fresh_secrets() -> None:
