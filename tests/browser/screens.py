@@ -88,6 +88,7 @@ def lost(scene: Scene) -> None:
 
 def answered(scene: Scene) -> None:
     thinking(scene)
+    scene.relay.told("And how often?", item="item_you")
     scene.relay.speak(ANSWER, 0.5)
     scene.relay.finish(ANSWER, tokens=4211)
     scene.page.wait_for("airlock.state === 'listening' && airlock.counters.lastAnswer")
@@ -155,9 +156,13 @@ def draining(scene: Scene) -> None:
     scene.page.wait_for("!document.getElementById('notice').hidden")
 
 
-def nothing_heard(scene: Scene) -> None:
+def nobody_speaks(scene: Scene) -> None:
     scene.script("""navigator.mediaDevices.getUserMedia = async () =>
         new MediaStreamAudioDestinationNode(new AudioContext()).stream""")
+
+
+def nothing_heard(scene: Scene) -> None:
+    nobody_speaks(scene)
     scene.live()
     scene.page.wait_for("document.getElementById('notice').textContent.startsWith('I cannot')")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.browser import axe
+from tests.browser import axe, layout
 from tests.browser.conftest import Launch
 from tests.browser.screens import SCREENS, VARIANTS, Screen
 from tests.browser.scripted_relay import Scene
@@ -27,10 +27,6 @@ THEMES: dict[str, dict[str, Any]] = {
 }
 # Half-faded text has half its contrast.
 FADED = "Promise.all(document.getAnimations().filter((a) => a.animationName === 'fade').map((a) => a.finished))"
-SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, input[type=text], summary, label.option")]
-    .filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 44)
-    .map((node) => node.id || node.textContent)"""
-MISPLACED_WORDS = Path(__file__).with_name("misplaced_words.js").read_text("utf-8")
 
 
 @pytest.fixture
@@ -45,9 +41,7 @@ def photograph(page: Page, name: str) -> None:
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 800})
             page.screenshot(path=SCREENSHOTS / f"{theme}-{width}-{name}.png", full_page=True)
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert page.evaluate(SMALL_TARGETS) == []
-            assert page.evaluate(MISPLACED_WORDS) == []
+            assert layout.faults(page) == []
             assert axe.violations(page) == []
 
 
