@@ -20,6 +20,7 @@ export class Conversation {
     this.cut = new Set(); // ids of responses and items whose rest must not be heard
     this.turnEndedAt = this.firstDeltaAt = null; // milliseconds; null once the answer is heard
     this.asText = !playback;
+    this.writing = null; // the item whose text is coming
   }
 
   receive(event) {
@@ -50,12 +51,13 @@ export class Conversation {
         return this.audioDone(event.item_id);
       case "response.output_audio_transcript.delta":
       case "response.output_text.delta":
-        if (!this.isCut(event)) this.transcript.append(event.item_id, "assistant", event.delta);
-        return;
+        if (this.isCut(event)) return;
+        this.writing = event.item_id;
+        return this.transcript.append(event.item_id, "assistant", event.delta);
       case "response.output_audio_transcript.done":
-        return this.transcript.finish(event.item_id, "assistant", event.transcript);
       case "response.output_text.done":
-        return this.transcript.finish(event.item_id, "assistant", event.text);
+        this.writing = null;
+        return this.transcript.finish(event.item_id, "assistant", event.transcript ?? event.text);
       case "response.function_call_arguments.done":
         return this.transcript.note(`The assistant calls ${event.name ?? "a tool"}.`);
       case "error":
@@ -126,6 +128,8 @@ export class Conversation {
   /** Falls silent at once, drops what still arrives, and tells the model how much of its answer was heard. */
   async interrupt() {
     if (this.activeResponse) this.cut.add(this.activeResponse);
+    // What streams by is read at once; what was to be spoken was not heard yet.
+    if (this.writing && !this.items.has(this.writing)) this.transcript.interrupt(this.writing, this.asText ? 1 : 0);
     if (this.items.size === 0) return;
     const items = new Map(this.items);
     for (const item of items.keys()) this.cut.add(item);

@@ -11,6 +11,7 @@ const button = (action, text) => ({ action, text });
 const START = button("start", "Start talking");
 const AGAIN = button("start", "Start again");
 const RETRY = button("start", "Try again");
+const WAIT = button("start", "Try again"); // held back until its time
 const CANCEL = button("cancel", "Cancel");
 const END = button("end", "End");
 const TALK = ["mute", "hold"];
@@ -19,7 +20,7 @@ const off = ({ mode }) => (mode === "voice" ? "Microphone off." : "The microphon
 const row = (word, tone, heading, hint, main, also = []) => ({ word, tone, heading, hint, main, also });
 const live = (word, tone, heading, hint = "", also = TALK) => row(word, tone, heading, hint, END, also);
 const over = (word, tone, heading, hint, main = RETRY, remedy = "") => ({
-  ...row(word, tone, heading, hint, main, main.action === "type" ? [] : ["type"]),
+  ...row(word, tone, heading, hint, main, main.action === "type" || main === WAIT ? [] : ["type"]),
   remedy,
 });
 const blocked = (word, heading, hint, remedy, main) => over(word, "bad", heading, hint, main, remedy);
@@ -64,14 +65,14 @@ export const SCREENS = {
     (state) => `This session reached its limit of ${duration(state.details.limitSeconds)}. ${off(state)}`, AGAIN
   ),
   quota: over(
-    "Allowance used", "warn", "Enough for now.", (state) => `You have used today's allowance. ${off(state)}`, RETRY,
+    "Allowance used", "warn", "Enough for now.", (state) => `You have used today's allowance. ${off(state)}`, WAIT,
     ({ details }) => `Next one at ${timeOfDay(details.tomorrow)}.`
   ),
   budget: over(
     "Ended", "warn", "Enough for one session.", (state) => `This session used what it was given. ${off(state)}`,
     AGAIN
   ),
-  busy: over("Busy", "warn", "All lines are busy.", off, RETRY, ({ details }) =>
+  busy: over("Busy", "warn", "All lines are busy.", off, WAIT, ({ details }) =>
     details.retryAfter > 0 ? `Try again in ${details.retryAfter} seconds.` : "Try again in a moment.",
   ),
   "pass-expired": over(

@@ -9,7 +9,7 @@ const TICK_MILLISECONDS = 250;
 const ANNOUNCED_SECONDS = [60, 10];
 const NOTHING_HEARD_MILLISECONDS = 6000;
 const LEVEL_TEXT_MILLISECONDS = 3000;
-const SILENT_LEVEL = 0.0005;
+const SILENT_LEVEL = 0.0001; // a quiet room has more
 const GOOD_LEVEL = 0.01;
 
 // `?raw=1` takes the microphone as it is, for tests that compare what arrived with what was played into it.
@@ -49,7 +49,7 @@ const view = new View({
   continue: () => airlock.resume(),
   microphone: (id) => {
     microphoneId = id;
-    if (airlock.facts.phase === "live") airlock.changeMicrophone(id);
+    if (/^live|connecting$/.test(airlock.facts.phase)) airlock.changeMicrophone(id);
   },
   copy: async () => {
     try {
@@ -93,6 +93,9 @@ function changed({ screen, facts, before: then }) {
   if (facts.phase === "live" && then.phase !== "live") lastHeard = performance.now();
   view.show(screen, facts);
   if (then.sounding && screen === "listening") view.announce("Assistant finished. Listening.");
+  if (facts.muted !== then.muted && (facts.sounding || facts.thinking)) {
+    view.announce(facts.muted ? "You are muted." : "You are no longer muted.");
+  }
   if (isAtRest(facts)) over(facts);
   showTime();
   showFigures();

@@ -27,7 +27,8 @@ export class View {
     for (const name of [...OPTIONAL.filter((name) => name !== "hold"), "copy", "save"]) {
       element(name).addEventListener("click", () => act[name]());
     }
-    element("main").addEventListener("click", () => act[this.#action]());
+    // The second click of a double one would undo the first: the button means something else by then.
+    element("main").addEventListener("click", ({ detail }) => detail < 2 && act[this.#action]());
     element("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       const text = element("message").value.trim();
@@ -56,6 +57,7 @@ export class View {
     const row = describe(screen, facts);
     const stage = element("stage");
     stage.dataset.screen = screen;
+    stage.dataset.mode = facts.mode;
     // The header's dot lies outside the card and has the same tone.
     document.body.dataset.tone = stage.dataset.tone = row.tone;
     setText(element("word"), row.word);
@@ -100,21 +102,21 @@ export class View {
     element("send").disabled = element("message").disabled = ["asking", "reconnecting"].includes(phase);
   }
 
-  /** A control that goes hands its focus to the button that is always there. */
+  /** A control that goes leaves its focus where another press does nothing. */
   #reveal(control, shown) {
-    if (!shown && control === document.activeElement) element("main").focus();
+    if (!shown && control.contains(document.activeElement)) element("heading").focus({ preventScroll: true });
     control.hidden = !shown;
   }
 
   /** Holds the button back for some seconds. They are counted on it, not in the alert, which would be read each time. */
   wait(seconds) {
-    element("main").disabled = seconds > 0;
+    element("main").disabled = element("send").disabled = seconds > 0;
     setText(element("main"), seconds > 0 ? `Try again in ${clockText(seconds)}` : "Try again");
   }
 
   /** Until a time that the remedy names; whoever stays on the page that long presses reload. */
   forbid() {
-    element("main").disabled = true;
+    element("main").disabled = element("send").disabled = true;
   }
 
   /** True if there is one to choose; the button then starts with it. */
@@ -163,6 +165,8 @@ export class View {
   }
 
   turn({ id, who, text, final, interrupted }) {
+    const composer = element("composer");
+    const inSight = composer.getBoundingClientRect().bottom <= innerHeight;
     const row = this.#rows.get(id) ?? this.#addRow(id, who);
     row.said.textContent = text || (final ? "" : "…");
     if (interrupted) row.said.append(" — ", make("span", "mark", "interrupted"));
@@ -170,6 +174,7 @@ export class View {
     row.item.classList.toggle("interim", !final);
     row.item.setAttribute("aria-busy", String(!final));
     element("copy").hidden = element("save").hidden = false;
+    if (inSight) composer.scrollIntoView({ block: "nearest" }); // who types goes on seeing the field
   }
 
   #addRow(id, who) {
@@ -261,6 +266,7 @@ function listenForKeys(act, areOn) {
     areOn() && !ctrlKey && !altKey && !metaKey && !target.closest("input, select, button, summary");
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") act.stop();
+    if (event.key === "Enter" && event.repeat) event.preventDefault(); // a key held down is one press
     if (event.repeat || !isFree(event)) return;
     if (event.key.toLowerCase() === "m") act.mute();
     if (event.key === " ") act.hold(true);

@@ -74,6 +74,7 @@ export class Wire {
 
   /** `side` is "you" or "assistant"; `level` an RMS from 0 to 1. */
   level(side, level) {
+    if (!this.live) return;
     this[side].target = amplitudeOf(level);
     this.wake();
   }
@@ -82,7 +83,8 @@ export class Wire {
   show(screen) {
     this.you.breathes = screen === "listening";
     this.assistant.cut = screen === "interrupted";
-    if (!LIVE.includes(screen)) this.you.target = this.you.amplitude = this.assistant.amplitude = 0;
+    this.live = LIVE.includes(screen);
+    if (!this.live) this.you.target = this.you.amplitude = this.assistant.amplitude = 0;
     if (screen !== "speaking") this.assistant.target = 0;
     this.wake();
   }

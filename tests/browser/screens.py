@@ -278,7 +278,7 @@ SCREENS = [
         "quota",
         "Enough for now.",
         ("You have used today's allowance.", "Microphone off.", "Next one at "),
-        RETRY,
+        ("Try again",),
         closed(4402, "quota_exhausted"),
     ),
     Screen("budget", "Enough for one session.", ("Microphone off.",), AGAIN, closed(4402, "budget_exhausted")),
@@ -286,7 +286,7 @@ SCREENS = [
         "busy",
         "All lines are busy.",
         ("Microphone off.", "Try again in 10 seconds."),
-        ("Try again in 0:10", "Type instead"),
+        ("Try again in 0:10",),
         closed(4429, "too_many_sessions", retry_after=10),
     ),
     Screen(

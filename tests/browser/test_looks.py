@@ -4,12 +4,13 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser import layout
-from tests.browser.conftest import Launch, OpenPage
+from tests.browser.conftest import Launch, OpenPage, scene_in
 from tests.browser.screens import Reach, answered, ended, much_said, nobody_speaks
 from tests.browser.scripted_relay import Scene
 from tests.browser.simulator import SimulatorHandle
 from tests.browser.speech import Speech
 from tests.browser.test_interruption import LONG_ANSWER
+from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
@@ -156,18 +157,26 @@ def test_every_control_is_reached_by_tab_in_reading_order(scene: Scene) -> None:
     assert order == expected.split()
 
 
-@pytest.mark.parametrize("reach", [Scene.interrupted, answered, much_said, ended], ids=lambda reach: reach.__name__)
+BUSIEST = [Scene.interrupted, answered, much_said, ended]
+
+
+@pytest.mark.parametrize("reach", BUSIEST, ids=lambda reach: reach.__name__)
 def test_nothing_is_lost_at_twice_the_size(scene: Scene, reach: Reach) -> None:
-    """A browser's zoom means fewer CSS pixels: of 1280, half at 200 %, a quarter at 400 %. Text can be larger alone."""
+    """A browser's zoom means fewer CSS pixels: half of 1280 at 200 %, a quarter at 400 %."""
     reach(scene)
-    page = scene.page.page
     for width in (640, 320):
-        page.set_viewport_size({"width": width, "height": 512})
-        assert layout.faults(page) == []
-    page.evaluate("() => document.documentElement.style.setProperty('font-size', '200%')")
+        scene.page.page.set_viewport_size({"width": width, "height": 512})
+        assert layout.faults(scene.page.page) == []
+
+
+@pytest.mark.parametrize("reach", BUSIEST, ids=lambda reach: reach.__name__)
+def test_nothing_is_lost_with_text_of_twice_the_size(launch: Launch, stack: Stack, reach: Reach) -> None:
+    scene = scene_in(launch(text_pixels=32).new_context(), stack)
+    assert scene.page.page.evaluate("getComputedStyle(document.body).fontSize") == "32px"
+    reach(scene)
     for width in (1280, 640, 390):
-        page.set_viewport_size({"width": width, "height": 1024})
-        assert layout.faults(page) == []
+        scene.page.page.set_viewport_size({"width": width, "height": 1024})
+        assert layout.faults(scene.page.page) == []
 
 
 def test_reduced_motion_steps_instead_of_waving(scene: Scene) -> None:
@@ -202,6 +211,8 @@ def test_what_a_screen_reader_is_told(scene: Scene) -> None:
     scene.page.wait_until("thinking")
     scene.relay.speak("Once.", 1.5)
     scene.page.wait_until("speaking")
+    scene.page.press("Mute")
+    scene.page.press("Unmute")
     scene.relay.finish("Once.")
     scene.page.wait_until("listening")
     scene.page.press("Mute")
@@ -226,6 +237,8 @@ def test_what_a_screen_reader_is_told(scene: Scene) -> None:
         "status: Hearing you.",
         "status: One moment.",
         "status: Speaking. Start talking to interrupt.",
+        "status: You are muted.",
+        "status: You are no longer muted.",
         "status: Assistant finished. Listening.",
         "status: Muted. Nothing is being heard. The microphone is still held by this page; End lets it go.",
         "status: Listening. Speak when you like.",
