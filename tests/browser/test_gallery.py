@@ -60,6 +60,7 @@ def test_screen(scene: Scene, screen: Screen) -> None:
     assert [said for said in screen.says if said not in words] == []
     assert sorted(page.locator(".controls button:visible").all_inner_texts()) == sorted(screen.buttons)
     assert page.inner_text("#word")
+    assert page.locator(".dot").is_visible()
 
     page.evaluate(FADED)
     photograph(page, screen.name)
