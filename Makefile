@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-cloud install test check bench bench-soak soak audit sbom format lock clean packages static
+.PHONY: help run run-cloud install test check pictures bench bench-soak soak audit sbom format lock clean packages static
 
 # The interpreter to make the environment with: PYTHON3=/path/to/python make install. Unset, a suitable one is looked for.
 PYTHON3 ?=
@@ -36,6 +36,12 @@ test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packa
 
 check: static ## lint, types, page tests and the fast tests
 	$(PYTEST) -m "not (end_to_end or browser or soak)"
+
+pictures: packages $(DEV_INSTALLED) $(NODE_INSTALLED) ## take the README's pictures of the page again
+	$(PYTHON) -m pytest -q tests/browser/test_gallery.py -k "hearing or speaking or denied"
+	cp screenshots/light-1100-hearing.png docs/pictures/hearing.png
+	cp screenshots/dark-1100-speaking.png docs/pictures/speaking.png
+	cp screenshots/light-390-denied.png docs/pictures/blocked.png
 
 bench: $(DEV_INSTALLED) ## measure what a relayed message costs, beside nginx and other relays (about 15 minutes)
 	@scripts/install_debian_packages.sh redis-server nginx

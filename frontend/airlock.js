@@ -1,30 +1,23 @@
 /**
  * A conversation through Airlock, for any page: microphone, session token, connection, reconnection, and one function that
- * undoes it all. Shows nothing; the page hears of everything by events. `airlock.d.ts` has the types, docs/library.md an
- * example. The token is handed to the connection and kept nowhere.
+ * undoes it all. Shows nothing; the page hears of everything by events. `airlock.d.ts` documents what is public, and
+ * docs/library.md has an example. The token is handed to the connection and kept nowhere.
  */
 
-import * as microphone from "./audio/capture.js";
-import { WIRE_SAMPLES_PER_MS } from "./audio/pcm.js";
-import { Playback, createPlaybackContext, loadPlayback } from "./audio/playback.js";
-import { Backoff } from "./backoff.js";
-import { Conversation } from "./conversation.js";
-import { Deadline } from "./deadline.js";
-import { judgeClose } from "./endings.js";
-import { Heartbeat } from "./heartbeat.js";
-import { RelaySocket } from "./socket.js";
+import { createCapture } from "./audio/capture.js";
+import { createPlayback } from "./audio/playback.js";
+import { connect } from "./connection.js";
+import { converse } from "./conversation.js";
+import { Refusal, nextAttempt } from "./endings.js";
 import { IDLE, isAtRest, isQuiet, next, screenOf } from "./state.js";
-import { Refusal, mint } from "./token.js";
+import { mint } from "./token.js";
 import { Transcript } from "./transcript.js";
 
 // After this much silence of a muted microphone no turn can be open any more.
-const SILENCE_SENT_WHEN_MUTED = 1500 * WIRE_SAMPLES_PER_MS;
-// The service refuses to take less than 100 ms for a turn.
-const SHORTEST_TURN = 100 * WIRE_SAMPLES_PER_MS;
-const GO_AHEAD_MILLISECONDS = 600;
-const CLOSE_GRACE_MILLISECONDS = 2000;
-const LONGEST_DELAY = 30000;
-const CONNECT_MILLISECONDS = 20000;
+const SILENCE_WHEN_MUTED_MS = 1500;
+const CLOSE_GRACE_MS = 2000;
+const LONGEST_DELAY_MS = 30000;
+const CONNECT_MS = 20000;
 const MOST_TYPED = 20;
 const DAY = 24 * 3600000;
 const MINT = new URL("/v1/realtime/client_secrets", import.meta.url);
@@ -35,29 +28,21 @@ export class Airlock extends EventTarget {
   #options;
   #state = IDLE;
   #life = new AbortController(); // aborted when the session is over
-  #contexts = [];
-  #typed = []; // messages that wait for a connection
+  #session = {}; // what is known of it beside its state; several connections may make up one
   #transcript = new Transcript((turn) => this.#tell("turn", turn));
-  #stream;
-  #stopCapture;
-  #captureContext;
+  #capture;
   #playback;
-  #socket;
+  #connection;
   #conversation;
-  #heartbeat;
   #deadline;
-  #backoff;
   #wakeLock;
-  #settling;
   #overdue;
-  #started;
 
-  /** How much moved, for tests and the curious. Nothing that was said. */
   counters = {
     tokens: 0,
     sentSamples: 0,
     droppedFrames: 0,
-    captureMilliseconds: null, // from a frame's last sample to its being sent
+    captureMilliseconds: null,
     roundTripMilliseconds: null,
     receivedSamples: 0,
     droppedDeltas: 0,
@@ -68,16 +53,13 @@ export class Airlock extends EventTarget {
     lastInterruption: null,
     usedTokens: 0,
   };
-  /** The relay's, once it ended a session. */
   receipt = null;
 
-  /** Without a `mintUrl` the token comes from where this module came from. */
   constructor({ mintUrl = MINT, headers = {}, profile, processing = true } = {}) {
     super();
     this.#options = { mintUrl, headers, profile, processing };
   }
 
-  /** What the person should be shown: "idle", "listening", "speaking", "denied"… */
   get state() {
     return screenOf(this.#state);
   }
@@ -90,22 +72,19 @@ export class Airlock extends EventTarget {
     return this.#transcript.toText();
   }
 
-  /** Seconds, and the share of the whole session that they are; null where there is no end. */
   get timeLeft() {
-    const now = performance.now();
-    return this.#deadline ? { seconds: this.#deadline.secondsLeft(now), share: this.#deadline.share(now) } : null;
+    if (!this.#deadline) return null;
+    const seconds = Math.max(0, this.#deadline.at - performance.now()) / 1000;
+    return { seconds, share: seconds / this.#deadline.of };
   }
 
-  /** Must be called in a click: browsers unlock sound only there. */
   async start({ text = false, microphoneId, voice } = {}) {
     if (!isAtRest(this.#state)) return;
     const { signal } = (this.#life = new AbortController());
-    this.#backoff = new Backoff();
-    this.#started = { at: null, voice, silence: 0, held: 0, draining: false, counted: { ...this.counters } };
-    this.receipt = null;
-    this.counters.lastAnswer = null;
+    this.#session = { voice, typed: [], before: { ...this.counters } };
+    this.receipt = this.counters.lastAnswer = null;
     this.#listen(signal);
-    this.#dispatch({ type: "start", mode: text ? "text" : "voice" });
+    this.#dispatch("start", { mode: text ? "text" : "voice" });
     try {
       if (!text) await this.#prepareSound(microphoneId, signal);
       await this.#connect(signal);
@@ -115,22 +94,22 @@ export class Airlock extends EventTarget {
   }
 
   end() {
-    this.#finish({ type: "ended", details: this.#summary() });
+    this.#finish();
   }
 
   cancel() {
-    this.#finish({ type: "cancelled" });
+    this.#release();
+    this.#dispatch("cancelled");
   }
 
-  /** Sends a typed message, at once or as soon as there is a connection. */
   say(text) {
+    const { typed } = this.#session;
     if (this.#state.phase === "live") this.#conversation.say(text);
-    else if (this.#typed.length < MOST_TYPED) this.#typed.push(text);
+    else if (typed?.length < MOST_TYPED) typed.push(text);
   }
 
-  /** Sends any event of the protocol; false while there is no session. */
   send(event) {
-    return this.#state.phase === "live" && this.#socket.send(event);
+    return this.#state.phase === "live" && this.#connection.send(event);
   }
 
   stopSpeaking() {
@@ -138,49 +117,30 @@ export class Airlock extends EventTarget {
   }
 
   mute(on) {
-    for (const track of this.#stream?.getTracks() ?? []) track.enabled = !on;
-    if (this.#started) this.#started.silence = 0;
-    this.#dispatch({ type: "muted", on });
+    this.#capture?.mute(on);
+    this.#session.mutedAt = performance.now();
+    this.#dispatch("muted", { on });
   }
 
-  /** Down: a turn begins, and the assistant falls silent. Up: the turn is over and wants an answer. */
   hold(down) {
-    const { phase, mode, muted, manual, holding } = this.#state;
+    const { phase, mode, muted, holding } = this.#state;
     if (phase !== "live" || mode !== "voice" || down === holding) return;
-    const tooShort = this.#started.held < SHORTEST_TURN;
-    if (down) {
-      if (muted) this.mute(false);
-      if (!manual) this.#conversation.setManual(true);
-      this.#conversation.stopSpeaking();
-      this.#conversation.clear();
-      this.#started.held = 0;
-    } else if (tooShort) {
-      this.#conversation.clear();
-      this.#notice("Hold while you speak.");
-    } else {
-      this.#conversation.commit();
-    }
-    this.#dispatch({ type: "holding", on: down });
+    if (down && muted) this.mute(false);
+    this.#conversation.hold(down, this.#state.manual);
   }
 
   handsFree() {
     this.#conversation?.setManual(false);
   }
 
-  /** Takes up sound again after the device took it; must be called in a click. */
   async resume() {
     await Promise.all(this.#contexts.map((context) => context.resume()));
   }
 
-  /** Puts another microphone into the running session. */
   async changeMicrophone(deviceId) {
     const { signal } = this.#life;
     try {
-      const { stream, usedDefault } = await this.#ask(deviceId, signal);
-      if (signal.aborted) return;
-      this.#stopCapture();
-      microphone.stopTracks(this.#stream);
-      this.#attach(stream, usedDefault);
+      await this.#useMicrophone(deviceId);
     } catch (error) {
       if (!signal.aborted) this.#fail(error);
     }
@@ -190,34 +150,32 @@ export class Airlock extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  #notice(text) {
-    this.#tell("notice", text);
-  }
+  #notice = (text) => this.#tell("notice", text);
 
-  #dispatch(event) {
+  #dispatch = (type, fields) => {
     const before = this.#state;
-    this.#state = next(before, event);
+    this.#state = next(before, { type, ...fields });
     if (this.#state === before) return;
     this.#tell("state", { screen: this.state, facts: this.#state, before });
-    if (this.#started?.draining && isQuiet(this.#state)) this.#lost(1012);
-  }
+    this.#drain();
+  };
 
   /** What happens to the page while a session lives. */
   #listen(signal) {
     // An offline browser leaves the socket open, as if it were only quiet.
-    addEventListener("offline", () => this.#socket && this.#lost(1006), { signal });
+    addEventListener("offline", () => this.#connection && this.#lost(1006), { signal });
     addEventListener("pagehide", () => this.end(), { signal });
     const returned = () => {
       if (document.hidden || this.#state.phase !== "live") return;
       this.#checkSound();
       this.#keepAwake(signal);
-      if (this.#heartbeat.timer) this.#heartbeat.ask();
+      this.#connection.ping();
     };
     document.addEventListener("visibilitychange", returned, { signal });
   }
 
   async #keepAwake(signal) {
-    if (this.#state.mode === "text") return;
+    if (!this.#capture) return;
     try {
       const lock = await navigator.wakeLock.request("screen");
       if (signal.aborted) lock.release();
@@ -229,120 +187,82 @@ export class Airlock extends EventTarget {
 
   /** Nobody who only types is asked for microphone or loudspeaker. */
   async #prepareSound(deviceId, signal) {
-    if (!isSecureContext) throw new Refusal({ problem: "insecure" });
-    if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Refusal({ problem: "old-browser" });
-    const playbackContext = this.#open(createPlaybackContext());
-    this.#captureContext = this.#open(new AudioContext({ latencyHint: "interactive" }));
-    const asked = this.#ask(deviceId, signal).then((answer) => {
-      this.#stream = answer.stream; // from here on `finish` lets go of it, even if a worklet does not load
-      return answer;
-    });
-    const [{ stream, usedDefault }] = await Promise.all([
-      asked,
-      microphone.loadCapture(this.#captureContext),
-      loadPlayback(playbackContext),
-    ]);
-    signal.throwIfAborted();
-    this.#playback = new Playback(playbackContext, (event) => this.#played(event));
-    this.#attach(stream, usedDefault);
-    this.#dispatch({ type: "microphone" });
-  }
-
-  #open(context) {
-    this.#contexts.push(context);
-    context.resume().catch(() => {});
-    context.onstatechange = () => this.#checkSound();
-    return context;
-  }
-
-  #checkSound() {
-    this.#dispatch({ type: "paused", on: this.#contexts.some(({ state }) => state !== "running") });
-  }
-
-  async #ask(deviceId, signal) {
-    try {
-      const answer = await microphone.askForMicrophone(deviceId, this.#options.processing);
-      // Allowed after the person gave up waiting, or while something else failed.
-      if (signal.aborted) microphone.stopTracks(answer.stream);
-      return answer;
-    } catch (error) {
-      const problem = microphone.microphoneProblem(error);
-      // Granted to the page and yet refused: the system says no.
-      throw new Refusal({ problem }, { allowedHere: problem === "denied" && (await microphone.isGranted()) });
+    if (!isSecureContext) throw new Refusal("SecurityError");
+    if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Refusal("TypeError");
+    this.#playback = createPlayback(this.#played);
+    this.#capture = createCapture(this.#options.processing, this.#frame, () => this.#finish("lost-microphone"));
+    for (const context of this.#contexts) {
+      context.resume().catch(() => {});
+      context.onstatechange = this.#checkSound;
     }
+    await Promise.all([this.#useMicrophone(deviceId), this.#playback.open()]);
+    signal.throwIfAborted();
+    this.#dispatch("microphone");
   }
 
-  #attach(stream, usedDefault) {
-    this.#stream = stream;
-    this.#stopCapture = microphone.startCapture(this.#captureContext, stream, (frame) => this.#frame(frame));
-    const [track] = stream.getAudioTracks();
-    const { deviceId, echoCancellation } = track.getSettings();
-    track.enabled = !this.#state.muted;
-    track.onended = () => this.#finish({ type: "failed", problem: "lost-microphone", details: this.#summary() });
+  get #contexts() {
+    return [this.#capture, this.#playback].filter(Boolean).map(({ context }) => context);
+  }
+
+  #checkSound = () => this.#dispatch("paused", { on: this.#contexts.some(({ state }) => state !== "running") });
+
+  async #useMicrophone(wanted) {
+    const capture = this.#capture;
+    const { deviceId, echoCancellation, usedDefault } = await capture.open(wanted);
+    if (capture !== this.#capture) return; // it is over meanwhile
+    capture.mute(this.#state.muted);
     if (usedDefault) this.#notice("The microphone you chose is not there. The default one is used.");
     else if (echoCancellation === false) this.#notice("Use headphones: this browser is not cancelling echo.");
     this.#tell("microphone", { deviceId });
   }
 
-  #frame({ samples, level, time }) {
+  #frame = ({ samples, level, time }) => {
     const { phase, muted, hearing, manual, holding } = this.#state;
     if (phase !== "live") return;
     const idle = manual && !holding;
     this.#tell("level", { side: "you", level: muted || idle ? 0 : level });
-    if (idle) return;
     // Server-side turn detection hears the end of a turn only in the silence after it, so silence is sent too.
-    if (muted && !hearing && this.#started.silence >= SILENCE_SENT_WHEN_MUTED) return;
-    if (muted) this.#started.silence += samples.length;
-    if (this.#socket.sendAudio(samples)) {
-      this.counters.sentSamples += samples.length;
-      this.counters.captureMilliseconds = (this.#captureContext.currentTime - time) * 1000;
-      this.#started.held += samples.length;
-    }
-    this.counters.droppedFrames = this.#started.counted.droppedFrames + this.#socket.droppedFrames;
-  }
+    const silent = muted && !hearing && performance.now() - this.#session.mutedAt > SILENCE_WHEN_MUTED_MS;
+    if (idle || silent) return;
+    const sent = this.#connection.sendAudio(samples);
+    this.counters[sent ? "sentSamples" : "droppedFrames"] += sent ? samples.length : 1;
+    this.counters.captureMilliseconds = (this.#capture.context.currentTime - time) * 1000;
+  };
 
-  #played(event) {
+  #played = (event) => {
     // A new playback counts from zero.
-    const { playedSamples, underruns, overflowedSamples } = this.#started.counted;
-    this.counters.playedSamples = playedSamples + event.totalPlayed;
-    this.counters.underruns = underruns + event.underruns;
-    this.counters.overflowedSamples = overflowedSamples + event.overflowed;
+    for (const [name, count] of Object.entries(event.counters)) this.counters[name] = this.#session.before[name] + count;
     this.#conversation?.heard(event);
     if (event.type === "position") this.#tell("level", { side: "assistant", level: event.level });
-  }
+  };
 
   async #connect(signal) {
     const pass = await this.#mint(signal);
     signal.throwIfAborted();
     this.counters.tokens += 1;
-    this.#started.limit = pass.maxSessionSeconds;
-    this.#started.draining = false;
+    this.#session.limit = pass.max_session_seconds;
+    this.#session.draining = false;
     this.#tell("about", { provider: pass.provider, stores: pass.stores });
-    const socket = new RelaySocket(pass.relayUrl, pass.token, {
-      onEvent: (event) => this.#receive(event),
+    this.#connection = connect(pass.relay_url, pass.value, {
+      onEvent: this.#receive,
       onSent: (event) => this.#tell("event", { direction: "out", event }),
-      onClose: (code, error) => this.#lost(code, error),
+      onSlow: (on) => this.#dispatch("slow", { on }),
+      onClose: this.#lost,
     });
-    this.#socket = socket;
-    this.#conversation = new Conversation({
-      send: (event) => socket.send(event),
+    this.#conversation = converse({
+      send: this.#connection.send,
       playback: this.#playback,
       transcript: this.#transcript,
-      dispatch: (event) => this.#dispatch(event),
-      notice: (text) => this.#notice(text),
+      dispatch: this.#dispatch,
+      notice: this.#notice,
       counters: this.counters,
     });
-    this.#overdue = setTimeout(() => this.#lost(1006), CONNECT_MILLISECONDS);
-    this.#heartbeat = new Heartbeat({
-      send: (t) => socket.send({ type: "airlock.ping", t }),
-      onSlow: (on) => this.#dispatch({ type: "slow", on }),
-      onDead: () => this.#lost(1006),
-    });
+    this.#overdue = setTimeout(this.#lost, CONNECT_MS, 1006);
   }
 
   async #mint(signal) {
     const { mintUrl: url, headers, profile } = this.#options;
-    const { voice } = this.#started;
+    const { voice } = this.#session;
     const body = {
       ...(profile && { airlock: { profile } }),
       ...(voice && { session: { type: "realtime", audio: { output: { voice } } } }),
@@ -351,131 +271,112 @@ export class Airlock extends EventTarget {
       return await mint({ url, headers: typeof headers === "function" ? await headers() : headers, body, signal });
     } catch (error) {
       if (!voice || !error.details?.param?.startsWith("session")) throw error;
-      this.#started.voice = null;
+      this.#session.voice = null;
       this.#notice("The voice cannot be chosen here.");
       return this.#mint(signal);
     }
   }
 
-  #receive(event) {
+  #receive = (event) => {
     if (event.type === "session.created") this.#connected();
     this.#tell("event", { direction: "in", event });
     this.#conversation?.receive(event);
     switch (event.type) {
-      case "input_audio_buffer.speech_started":
-        clearTimeout(this.#settling);
-        this.#settling = setTimeout(() => this.#dispatch({ type: "settled" }), GO_AHEAD_MILLISECONDS);
-        return;
       case "airlock.session.started":
         this.#setDeadline(event.ends_at - event.server_time, event.max_session_seconds);
-        this.#heartbeat.start(); // only a relay that speaks airlock.v1 would answer
         return this.#tell("about", { provider: event.provider, stores: event.stores });
       case "airlock.session.draining":
         this.#notice("The relay is restarting. This page takes a fresh pass at the next pause.");
-        this.#started.draining = true;
-        if (isQuiet(this.#state)) this.#lost(1012);
-        return;
+        this.#session.draining = true;
+        return this.#drain();
       case "airlock.session.ended":
         this.receipt = event.receipt; // for the end of the call, which this need not be
         return;
       case "airlock.pong":
         this.counters.roundTripMilliseconds = performance.now() - event.t;
-        return this.#heartbeat.answered(event.t);
     }
+  };
+
+  #drain() {
+    if (this.#session.draining && isQuiet(this.#state)) this.#lost(1012);
   }
 
   #connected() {
-    const again = this.#started.at !== null;
-    this.#started.at ??= performance.now();
+    const { startedAt, limit, typed } = this.#session;
+    this.#session.connectedAt = performance.now();
+    this.#session.startedAt ??= performance.now();
     this.receipt = null;
     clearTimeout(this.#overdue);
-    if (this.#started.limit) this.#setDeadline(this.#started.limit, this.#started.limit);
-    this.#backoff.connected();
-    this.#dispatch({ type: "connected" });
+    if (limit) this.#setDeadline(limit, limit);
+    this.#dispatch("connected");
     this.#checkSound();
     this.#keepAwake(this.#life.signal);
-    if (again) this.#transcript.note("Reconnected. The assistant starts fresh; your transcript is still here.");
-    for (const text of this.#typed.splice(0)) this.#conversation.say(text);
+    if (startedAt) this.#transcript.note("Reconnected. The assistant starts fresh; your transcript is still here.");
+    for (const text of typed.splice(0)) this.#conversation.say(text);
   }
 
+  /** By the relay's clock: the device's may be wrong. */
   #setDeadline(secondsLeft, seconds) {
-    this.#deadline = new Deadline(secondsLeft, seconds, performance.now());
+    this.#deadline = { at: performance.now() + secondsLeft * 1000, of: Math.max(seconds, secondsLeft) };
     // The relay ends the session; this only keeps the page from waiting for one that does not.
     clearTimeout(this.#overdue);
-    const end = () => this.#finish({ type: "failed", problem: "time-up", details: this.#summary() });
-    this.#overdue = setTimeout(end, secondsLeft * 1000 + CLOSE_GRACE_MILLISECONDS);
+    this.#overdue = setTimeout(() => this.#finish("time-up"), secondsLeft * 1000 + CLOSE_GRACE_MS);
   }
 
-  #lost(code, error) {
+  #lost = (code, { message, retry_after: retryAfter, code: publicCode } = {}) => {
     this.#disconnect();
-    const { problem, retry } = judgeClose(code, error?.code);
-    const details = { message: error?.message, retryAfter: error?.retry_after };
-    if (problem === null) this.#finish({ type: "ended", details: { ...this.#summary(), ...details } });
-    else this.#tryAgain(new Refusal({ problem, retry }, details));
-  }
+    if (code === 1000) this.#finish(null, { message });
+    else this.#tryAgain(new Refusal(code, { message, retryAfter }, publicCode));
+  };
 
   /** Connects anew, with another token, or gives up: with what the refusal says. */
   async #tryAgain(refusal) {
     const { signal } = this.#life;
-    const delay = refusal.retry ? this.#backoff.lost() : null;
-    if (delay === null) return this.#fail(refusal);
-    this.#dispatch({ type: "dropped", attempt: this.#backoff.attempt });
+    const livedMs = performance.now() - (this.#session.connectedAt ?? Infinity);
+    const again = refusal.retry && nextAttempt(this.#state.attempt, livedMs);
+    if (!again) return this.#fail(refusal);
+    this.#session.connectedAt = null;
+    this.#dispatch("dropped", { attempt: again.attempt });
     try {
-      await pause(Math.min(LONGEST_DELAY, Math.max(delay, 1000 * (refusal.details.retryAfter || 0))), signal);
+      const delay = Math.min(LONGEST_DELAY_MS, Math.max(again.delay, 1000 * (refusal.details.retryAfter || 0)));
+      await new Promise((resolve) => setTimeout(resolve, delay));
       if (!navigator.onLine) await new Promise((resolve) => addEventListener("online", resolve, { once: true, signal }));
       await this.#connect(signal);
     } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof Refusal) this.#tryAgain(error);
-      else this.#fail(error);
+      if (!signal.aborted) this.#tryAgain(error);
     }
+  }
+
+  #fail({ problem = "error", details }) {
+    this.#finish(problem, details);
+  }
+
+  #finish(problem, details) {
+    this.#release();
+    const { startedAt, limit: limitSeconds } = this.#session;
+    const seconds = startedAt ? (performance.now() - startedAt) / 1000 : 0;
+    // Allowances are counted by UTC day.
+    const tomorrow = new Date(DAY * Math.ceil(Date.now() / DAY));
+    const summary = { seconds, turns: this.#transcript.count, limitSeconds, tomorrow };
+    this.#dispatch("over", { problem, details: { ...summary, ...details } });
   }
 
   /** Undoes `connect`. The microphone stays, so that a reconnection asks for nothing. */
   #disconnect() {
-    this.#heartbeat?.stop();
-    clearTimeout(this.#settling);
     clearTimeout(this.#overdue);
-    this.#socket?.close();
-    this.#playback?.flush();
-    this.#transcript.close();
-    this.#deadline = this.#socket = this.#heartbeat = this.#conversation = null;
+    this.#connection?.close();
+    this.#conversation?.leave();
+    this.#deadline = this.#connection = this.#conversation = null;
   }
 
-  #fail(error) {
-    const { problem, details } = error instanceof Refusal ? error : { problem: "error", details: {} };
-    this.#finish({ type: "failed", problem, details: { ...this.#summary(), ...details } });
-  }
-
-  /** The one way out: undoes everything, in whatever state it is, and says why. */
-  #finish(event) {
+  /** Undoes everything, in whatever state it is. */
+  #release() {
     this.#life.abort();
     this.#disconnect();
-    this.#typed = [];
-    this.#stopCapture?.();
-    microphone.stopTracks(this.#stream);
-    this.#playback?.stop();
     this.#wakeLock?.release();
-    for (const context of this.#contexts) {
-      context.onstatechange = null;
-      context.close().catch(() => {});
-    }
-    this.#contexts = [];
-    this.#stream = this.#stopCapture = this.#playback = this.#captureContext = this.#wakeLock = null;
-    this.#dispatch(event);
+    for (const context of this.#contexts) context.onstatechange = null;
+    this.#capture?.close();
+    this.#playback?.close();
+    this.#capture = this.#playback = this.#wakeLock = null;
   }
-
-  #summary() {
-    const seconds = this.#started?.at ? (performance.now() - this.#started.at) / 1000 : 0;
-    // Allowances are counted by UTC day.
-    const tomorrow = new Date(DAY * Math.ceil(Date.now() / DAY));
-    return { seconds, turns: this.#transcript.count, limitSeconds: this.#started?.limit, tomorrow };
-  }
-}
-
-function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
-  });
 }

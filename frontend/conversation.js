@@ -1,235 +1,220 @@
 /**
  * What the model's events mean: for the transcript, for what is heard, and for where the conversation stands. Knows
- * neither the page nor the audio graph; it is given a way to `send` events, a `playback` and a `transcript`, and calls
- * `dispatch(event)` with events of `state.js` and `notice(text)` with words for the person.
+ * neither the page nor the audio graph: it is given a way to `send` events to the model, and `dispatch`es those of
+ * `state.js`. `notice` takes words for the person.
  */
 
-import { decodeBase64 } from "./audio/base64.js";
-import { WIRE_SAMPLES_PER_MS } from "./audio/pcm.js";
+import { MILLISECOND, decodeBase64 } from "./audio/pcm.js";
 
-export class Conversation {
-  /** `playback` is missing where nothing shall sound; then answers are asked for as text. */
-  constructor({ send, playback, transcript, dispatch, notice, counters }) {
-    Object.assign(this, { send, playback, transcript, dispatch, notice, counters });
-    this.interruptible = true;
-    this.transcribes = true;
-    this.activeResponse = null;
-    this.answerWhenDone = false;
-    /** Audio items not yet played to their end: id → samples received and the response they belong to. */
-    this.items = new Map();
-    this.cut = new Set(); // ids of responses and items whose rest must not be heard
-    this.turnEndedAt = this.firstDeltaAt = null; // milliseconds; null once the answer is heard
-    this.asText = !playback;
-  }
+const GO_AHEAD_MS = 600;
+const SHORTEST_TURN = 100 * MILLISECOND; // the service refuses less
 
-  receive(event) {
-    switch (event.type) {
-      case "session.created":
-      case "session.updated":
-        return this.configure(event.session ?? {});
-      case "input_audio_buffer.speech_started":
-        return this.speechStarted(event.item_id);
-      case "input_audio_buffer.speech_stopped":
-        this.turnEndedAt = performance.now();
-        return this.dispatch({ type: "speech-stopped" });
-      case "input_audio_buffer.committed":
-        return this.committed(event.item_id);
-      case "conversation.item.input_audio_transcription.delta":
-        return this.transcript.append(event.item_id, "you", event.delta ?? "");
-      case "conversation.item.input_audio_transcription.completed":
-        return this.transcript.finish(event.item_id, "you", event.transcript);
-      case "conversation.item.input_audio_transcription.failed":
-        return this.transcript.finish(event.item_id, "you", "(could not be transcribed)");
-      case "response.created":
-        return this.responseCreated(event.response.id);
-      case "response.done":
-        return this.responseDone(event.response);
-      case "response.output_audio.delta":
-        return this.audioDelta(event);
-      case "response.output_audio.done":
-        return this.audioDone(event.item_id);
-      case "response.output_audio_transcript.delta":
-      case "response.output_text.delta":
-        if (!this.isCut(event)) this.transcript.append(event.item_id, "assistant", event.delta);
-        return;
-      case "response.output_audio_transcript.done":
-        return this.transcript.finish(event.item_id, "assistant", event.transcript);
-      case "response.output_text.done":
-        return this.transcript.finish(event.item_id, "assistant", event.text);
-      case "response.function_call_arguments.done":
-        return this.transcript.note(`The assistant calls ${event.name ?? "a tool"}.`);
-      case "error":
-        return this.refused(event.error ?? {});
-    }
-  }
+/** `playback` is missing where nothing shall sound; then answers are asked for as text. */
+export function converse({ send, playback, transcript, dispatch, notice, counters }) {
+  let interrupts = true;
+  let transcribes = true;
+  let asText = !playback;
+  let turnDetection = { type: "server_vad" };
+  let wantsManual = false;
+  let heldFrom;
+  let activeResponse = null;
+  let answerWhenDone = false;
+  let items = new Map(); // audio not yet played to its end: item → samples received and the response they belong to
+  const cut = new Set(); // responses and items whose rest must not be heard
+  let turnEndedAt = null; // milliseconds; null once the answer is heard
+  let firstDeltaAt = null;
+  let writing = null; // the item whose text is coming
 
-  /** Takes the events of the playback. */
-  heard({ type, item, audibleAt }) {
-    if (type === "started") {
-      this.measure(audibleAt);
-      this.dispatch({ type: "sound-started" });
-    }
-    if (type !== "finished") return;
-    this.items.delete(item);
-    if (this.items.size === 0) this.dispatch({ type: "sound-stopped" });
-  }
+  const isCut = ({ item_id: item, response_id: response }) => cut.has(response) || cut.has(item);
+  const assistantSays = (event, item) => isCut(event) || transcript.append((writing = item), "assistant", event.delta);
+  const assistantSaid = ({ transcript: spoken, text }, item) => {
+    writing = null;
+    transcript.finish(item, "assistant", spoken ?? text);
+  };
 
-  /** How long the answer took that can be heard from now on. */
-  measure(audibleAt) {
-    if (this.firstDeltaAt === null) return;
-    const since = (time) => (time === null ? null : audibleAt - time);
-    this.counters.lastAnswer = { milliseconds: since(this.turnEndedAt), fromFirstDelta: since(this.firstDeltaAt) };
-    this.turnEndedAt = this.firstDeltaAt = null;
-  }
+  const meanings = {
+    __proto__: null,
+    "session.created": configure,
+    "session.updated": configure,
+    "input_audio_buffer.speech_started"(_, item) {
+      dispatch("speech-started", { interrupts });
+      setTimeout(dispatch, GO_AHEAD_MS, "settled");
+      transcript.turn(item, "you"); // has its place now: its text may come after the answer's
+      if (interrupts) interrupt();
+    },
+    "input_audio_buffer.speech_stopped"() {
+      turnEndedAt = performance.now();
+      dispatch("speech-stopped");
+    },
+    "input_audio_buffer.committed"(_, item) {
+      transcript.turn(item, "you");
+      if (!transcribes) transcript.finish(item, "you", "(spoken; this session is not transcribed)");
+    },
+    "conversation.item.input_audio_transcription.delta": ({ delta = "" }, item) => transcript.append(item, "you", delta),
+    "conversation.item.input_audio_transcription.completed": (event, item) => transcript.finish(item, "you", event.transcript),
+    "conversation.item.input_audio_transcription.failed": (_, item) => transcript.finish(item, "you", "(could not be transcribed)"),
+    "response.created"({ response }) {
+      activeResponse = response.id;
+      firstDeltaAt = null;
+      dispatch("answering");
+    },
+    "response.output_audio.delta"(event, item) {
+      if (isCut(event)) counters.droppedDeltas += 1;
+      else if (playback) {
+        firstDeltaAt ??= performance.now();
+        const bytes = decodeBase64(event.delta);
+        const samples = new Int16Array(bytes.buffer, 0, bytes.length >> 1);
+        const received = samples.length + (items.get(item)?.received ?? 0);
+        items.set(item, { received, response: event.response_id });
+        counters.receivedSamples += samples.length;
+        playback.push(item, samples);
+      }
+    },
+    "response.output_audio.done": (_, item) => items.has(item) && playback.end(item),
+    "response.output_audio_transcript.delta": assistantSays,
+    "response.output_audio_transcript.done": assistantSaid,
+    "response.output_text.delta": assistantSays,
+    "response.output_text.done": assistantSaid,
+    "response.function_call_arguments.done": ({ name = "a tool" }) => transcript.note(`The assistant calls ${name}.`),
+    "response.done"({ response: { id, status, usage } }) {
+      counters.usedTokens += usage?.total_tokens ?? 0;
+      if (id !== activeResponse) return;
+      activeResponse = null;
+      for (const [item, { response }] of items) if (response === id) playback.end(item);
+      if (status === "failed") transcript.note("The assistant could not answer. Say or type it again.");
+      dispatch("answered");
+      if (answerWhenDone) askForAnswer();
+    },
+    error({ error: { event_id: cause, code, message } }) {
+      if (cause === "turns") settleManual(false);
+      if (code === "response_limit") {
+        dispatch("answered");
+        notice(message);
+      } else if (cause === "as-text") {
+        // This profile does not let a page choose; then the answer is spoken, with its transcript.
+        asText = false;
+        askForAnswer();
+      }
+    },
+  };
 
-  /** Says something by typing. An answer in progress is stopped first: the model gives one at a time. */
-  say(text) {
-    this.stopSpeaking();
-    this.transcript.finish(`typed-${this.transcript.turns.length}`, "you", text);
-    const item = { type: "message", role: "user", content: [{ type: "input_text", text }] };
-    this.send({ type: "conversation.item.create", item });
-    this.answer();
-  }
-
-  /** Ends a turn that the person took by holding the button. */
-  commit() {
-    this.send({ type: "input_audio_buffer.commit" });
-    this.answer();
-  }
-
-  /** Forgets what was sent of a turn. */
-  clear() {
-    this.send({ type: "input_audio_buffer.clear" });
+  function configure({ session }) {
+    const { turn_detection: turns, transcription } = session.audio?.input ?? {};
+    settleManual(turns === null);
+    turnDetection = turns ?? turnDetection;
+    interrupts = turns?.interrupt_response !== false;
+    transcribes = Boolean(transcription);
   }
 
   /** Lets the person end turns with a button, or the model by listening, as the session began. */
-  setManual(manual) {
-    this.wantsManual = manual;
-    this.dispatch({ type: "manual", on: manual });
-    const session = { type: "realtime", audio: { input: { turn_detection: manual ? null : this.turnDetection } } };
-    this.send({ type: "session.update", event_id: "turns", session });
+  function setManual(on) {
+    wantsManual = on;
+    dispatch("manual", { on });
+    const session = { type: "realtime", audio: { input: { turn_detection: on ? null : turnDetection } } };
+    send({ type: "session.update", event_id: "turns", session });
   }
 
   /** The profile may have kept the field: then the model goes on listening by itself. */
-  configureTurns(manual) {
-    if (this.wantsManual && !manual) this.notice("Hold to talk is not allowed here. Just speak.");
-    this.wantsManual = false;
-    this.dispatch({ type: "manual", on: manual });
-  }
-
-  /** The Stop button: unlike speech, which the model notices itself, it must be told. */
-  stopSpeaking() {
-    if (this.activeResponse && !this.cut.has(this.activeResponse)) this.send({ type: "response.cancel" });
-    return this.interrupt();
-  }
-
-  /** Falls silent at once, drops what still arrives, and tells the model how much of its answer was heard. */
-  async interrupt() {
-    if (this.activeResponse) this.cut.add(this.activeResponse);
-    if (this.items.size === 0) return;
-    const items = new Map(this.items);
-    for (const item of items.keys()) this.cut.add(item);
-    this.items.clear();
-    this.dispatch({ type: "sound-stopped" });
-    const latency = this.playback.latency;
-    const flushing = performance.now();
-    const { item, played } = await this.playback.flush();
-    const flushMilliseconds = performance.now() - flushing;
-    for (const [id, { received }] of items) {
-      const heard = id === item ? Math.max(0, played - latency * 1000 * WIRE_SAMPLES_PER_MS) : 0;
-      this.transcript.interrupt(id, heard / received);
-      const milliseconds = Math.min(Math.floor(heard / WIRE_SAMPLES_PER_MS), Math.floor(received / WIRE_SAMPLES_PER_MS));
-      // The service refuses to cut at zero.
-      if (milliseconds === 0) continue;
-      this.send({ type: "conversation.item.truncate", item_id: id, content_index: 0, audio_end_ms: milliseconds });
-      const playedMilliseconds = played / WIRE_SAMPLES_PER_MS;
-      this.counters.lastInterruption = { playedMilliseconds, heardMilliseconds: milliseconds, flushMilliseconds };
-    }
-  }
-
-  configure(session) {
-    const input = session.audio?.input ?? {};
-    this.configureTurns(input.turn_detection === null);
-    this.turnDetection = input.turn_detection ?? this.turnDetection ?? { type: "server_vad" };
-    this.interruptible = input.turn_detection?.interrupt_response !== false;
-    this.transcribes = Boolean(input.transcription);
-  }
-
-  speechStarted(item) {
-    this.dispatch({ type: "speech-started", interrupts: this.interruptible });
-    // The turn gets its place now, since its text may come after the answer's.
-    this.transcript.turn(item, "you");
-    if (this.interruptible) this.interrupt();
-  }
-
-  committed(item) {
-    this.transcript.turn(item, "you");
-    if (!this.transcribes) this.transcript.finish(item, "you", "(spoken; this session is not transcribed)");
-  }
-
-  responseCreated(id) {
-    this.activeResponse = id;
-    this.firstDeltaAt = null;
-    this.dispatch({ type: "answering" });
-  }
-
-  responseDone(response) {
-    this.counters.usedTokens += response.usage?.total_tokens ?? 0;
-    if (response.id !== this.activeResponse) return;
-    this.activeResponse = null;
-    for (const [item, { response: owner }] of this.items) if (owner === response.id) this.playback.end(item);
-    if (response.status === "failed") this.transcript.note("The assistant could not answer. Say or type it again.");
-    this.dispatch({ type: "answered" });
-    if (!this.answerWhenDone) return;
-    this.answerWhenDone = false;
-    this.askForAnswer();
-  }
-
-  audioDelta(event) {
-    if (this.isCut(event)) this.counters.droppedDeltas += 1;
-    if (this.isCut(event) || !this.playback) return;
-    const { item_id: item, response_id: response, delta } = event;
-    this.firstDeltaAt ??= performance.now();
-    const bytes = decodeBase64(delta);
-    const samples = new Int16Array(bytes.buffer, 0, bytes.length >> 1);
-    const known = this.items.get(item) ?? { received: 0, response };
-    known.received += samples.length;
-    this.items.set(item, known);
-    this.counters.receivedSamples += samples.length;
-    this.playback.push(item, samples);
-  }
-
-  audioDone(item) {
-    if (this.items.has(item)) this.playback.end(item);
-  }
-
-  isCut({ item_id: item, response_id: response }) {
-    return this.cut.has(response) || this.cut.has(item);
+  function settleManual(on) {
+    if (wantsManual && !on) notice("Hold to talk is not allowed here. Just speak.");
+    wantsManual = false;
+    dispatch("manual", { on });
   }
 
   /** Asks for an answer, after the one that is being cancelled. */
-  answer() {
-    this.turnEndedAt = performance.now();
-    if (this.activeResponse) this.answerWhenDone = true;
-    else this.askForAnswer();
+  function answer() {
+    turnEndedAt = performance.now();
+    if (activeResponse) answerWhenDone = true;
+    else askForAnswer();
   }
 
-  askForAnswer() {
-    this.dispatch({ type: "answering" });
+  function askForAnswer() {
+    answerWhenDone = false;
+    dispatch("answering");
     // Who types may be where nothing should sound.
-    const response = { output_modalities: ["text"] };
-    this.send(this.asText ? { type: "response.create", event_id: "as-text", response } : { type: "response.create" });
+    send({ type: "response.create", ...(asText && { event_id: "as-text", response: { output_modalities: ["text"] } }) });
   }
 
-  refused({ event_id: cause, code, message }) {
-    if (cause === "turns") return this.configureTurns(false);
-    if (code === "response_limit") {
-      this.dispatch({ type: "answered" });
-      return this.notice(message);
-    }
-    if (cause !== "as-text") return;
-    // This profile does not let a page choose; then the answer is spoken, with its transcript.
-    this.asText = false;
-    this.askForAnswer();
+  /** The Stop button: unlike speech, which the model notices itself, it must be told. */
+  function stopSpeaking() {
+    if (activeResponse && !cut.has(activeResponse)) send({ type: "response.cancel" });
+    return interrupt();
   }
+
+  /** Falls silent at once, drops what still arrives, and tells the model how much of its answer was heard. */
+  async function interrupt() {
+    if (activeResponse) cut.add(activeResponse);
+    // What is read is read as it comes; what was to be heard is not there yet.
+    if (writing && !items.has(writing)) transcript.interrupt(writing, asText ? 1 : 0);
+    if (items.size === 0) return;
+    const interrupted = items;
+    for (const id of items.keys()) cut.add(id);
+    items = new Map();
+    dispatch("sound-stopped");
+    const latency = playback.latency() * 1000 * MILLISECOND;
+    const flushing = performance.now();
+    const { item, played } = await playback.flush();
+    const flushMilliseconds = performance.now() - flushing;
+    for (const [id, { received }] of interrupted) {
+      const heard = id === item ? Math.min(received, Math.max(0, played - latency)) : 0;
+      transcript.interrupt(id, heard / received);
+      const heardMilliseconds = Math.floor(heard / MILLISECOND);
+      if (heardMilliseconds === 0) continue; // the service refuses to cut at zero
+      send({ type: "conversation.item.truncate", item_id: id, content_index: 0, audio_end_ms: heardMilliseconds });
+      counters.lastInterruption = { playedMilliseconds: played / MILLISECOND, heardMilliseconds, flushMilliseconds };
+    }
+  }
+
+  return {
+    setManual,
+    stopSpeaking,
+
+    receive(event) {
+      meanings[event.type]?.(event, event.item_id);
+    },
+
+    /** Takes the events of the playback. */
+    heard({ type, item, audibleAt }) {
+      if (type === "started") {
+        if (firstDeltaAt !== null) {
+          const milliseconds = turnEndedAt && audibleAt - turnEndedAt;
+          counters.lastAnswer = { milliseconds, fromFirstDelta: audibleAt - firstDeltaAt };
+          turnEndedAt = firstDeltaAt = null;
+        }
+        dispatch("sound-started");
+      } else if (type === "finished") {
+        items.delete(item);
+        if (items.size === 0) dispatch("sound-stopped");
+      }
+    },
+
+    /** Says something by typing. An answer in progress is stopped first: the model gives one at a time. */
+    say(text) {
+      stopSpeaking();
+      transcript.finish(`typed-${transcript.turns.length}`, "you", text);
+      const item = { type: "message", role: "user", content: [{ type: "input_text", text }] };
+      send({ type: "conversation.item.create", item });
+      answer();
+    },
+
+    /** Down: a turn begins, and the assistant falls silent. Up: the turn is over and wants an answer. */
+    hold(down, manual) {
+      if (down) {
+        if (!manual) setManual(true);
+        stopSpeaking();
+        heldFrom = counters.sentSamples;
+      }
+      const tooShort = !down && counters.sentSamples - heldFrom < SHORTEST_TURN;
+      if (tooShort) notice("Hold while you speak.");
+      send({ type: down || tooShort ? "input_audio_buffer.clear" : "input_audio_buffer.commit" });
+      dispatch("holding", { on: down });
+      if (!down && !tooShort) answer();
+    },
+
+    /** The connection is gone, and nothing more comes. */
+    leave() {
+      playback?.flush();
+      transcript.close();
+    },
+  };
 }

@@ -1,140 +1,131 @@
 /**
  * Every word the page says about its state. Short, present tense, no apology, and always whether the microphone is on.
  *
- * A row has `word` (the header's), `tone`, `heading`, `hint`, `remedy` (what to do about a problem), `main` (what the one
- * start/end button does) and `also` (the other actions). What depends on the state is a function of it.
+ * A row has `tone`, `heading`, `hint`, `remedy` (of a problem), `main` (what the one start/end button does), `also` (the
+ * other actions), and `word` (the header's, if not the heading). What depends on the state is a function of it.
  */
 
-import { clockText } from "./deadline.js";
-
-const button = (action, text) => ({ action, text });
-const START = button("start", "Start talking");
-const AGAIN = button("start", "Start again");
-const RETRY = button("start", "Try again");
-const CANCEL = button("cancel", "Cancel");
-const END = button("end", "End");
+const button = (text, action = "start") => ({ text, action });
+const CANCEL = button("Cancel", "cancel");
+const END = button("End", "end");
+const AGAIN = button("Start again");
+const RETRY = button("Try again");
+const WAIT = button("Try again"); // held back until its time
 const TALK = ["mute", "hold"];
 
 const off = ({ mode }) => (mode === "voice" ? "Microphone off." : "The microphone was not used.");
-const row = (word, tone, heading, hint, main, also = []) => ({ word, tone, heading, hint, main, also });
-const live = (word, tone, heading, hint = "", also = TALK) => row(word, tone, heading, hint, END, also);
-const over = (word, tone, heading, hint, main = RETRY, remedy = "") => ({
-  ...row(word, tone, heading, hint, main, main.action === "type" ? [] : ["type"]),
-  remedy,
-});
-const blocked = (word, heading, hint, remedy, main) => over(word, "bad", heading, hint, main, remedy);
+const andOff = (hint) => (state) => `${hint} ${off(state)}`;
+const message = (fallback) => (state) => state.details.message || fallback;
+
+const row = (tone, heading, hint, main, also, word) => ({ tone, heading, hint, main, also, word });
+const live = (tone, heading, hint, also = TALK, word) => row(tone, heading, hint, END, also, word);
+const over = (tone, heading, hint, main = AGAIN, word, remedy) => ({ ...row(tone, heading, hint, main, main === WAIT ? [] : ["type"], word), remedy });
+const blocked = (word, heading, hint, remedy, main = RETRY) => over("bad", heading, hint, main, word, remedy);
 
 export const SCREENS = {
   idle: row(
-    "Ready", "none", "Talk with the assistant.",
-    "Press start and your browser will ask for the microphone. Nothing is heard before that.", START, ["type"]
+    "none", "Talk with the assistant.",
+    "Press start and your browser will ask for the microphone. Nothing is heard before that.",
+    button("Start talking"), ["type"], "Ready",
   ),
   asking: row(
-    "Waiting for you", "warn", "Allow the microphone.", "Your browser is asking now, usually near the address bar.",
-    CANCEL, ["type"]
+    "warn", "Allow the microphone.", "Your browser is asking now, usually near the address bar.", CANCEL, ["type"],
+    "Waiting for you",
   ),
   connecting: row(
-    "Connecting", "warn", "Connecting.",
+    "warn", "Connecting.",
     ({ mode }) => (mode === "voice" ? "Your microphone is ready. Nothing is sent yet." : "The microphone stays off."),
-    CANCEL
+    CANCEL, [],
   ),
 
-  listening: live("Listening", "you", "Listening.", "Speak when you like."),
-  hearing: live("Hearing you", "you", "Hearing you.", ({ holding }) => (holding ? "Let go to get an answer." : "")),
-  interrupted: live("Hearing you", "you", "Go ahead."),
-  thinking: live("Thinking", "voice", "One moment.", ({ muted }) => (muted ? "You are muted." : ""), [...TALK, "stop"]),
-  speaking: live("Speaking", "voice", "Speaking.", howToInterrupt, [...TALK, "stop"]),
+  listening: live("you", "Listening.", "Speak when you like."),
+  hearing: live("you", "Hearing you.", ({ holding }) => (holding ? "Let go to get an answer." : "")),
+  interrupted: live("you", "Go ahead.", "", TALK, "Hearing you"),
+  thinking: live("voice", "One moment.", ({ muted }) => (muted ? "You are muted." : ""), [...TALK, "stop"], "Thinking"),
+  speaking: live("voice", "Speaking.", howToInterrupt, [...TALK, "stop"]),
   muted: live(
-    "Muted", "warn", "Muted.", "Nothing is being heard. The microphone is still held by this page; End lets it go.",
-    ["mute"]
+    "warn", "Muted.", "Nothing is being heard. The microphone is still held by this page; End lets it go.", ["mute"],
   ),
-  hold: live("Waiting for you", "you", "Hold to talk.", "Nothing is sent until you hold the button. Let go to get an answer."),
-  ready: live("Ready", "voice", "Type a message.", "The microphone is off. Answers come as text."),
-  slow: live("Slow connection", "warn", "Slow connection.", "Your words may arrive late."),
+  hold: live(
+    "you", "Hold to talk.", "Nothing is sent until you hold the button. Let go to get an answer.", TALK, "Waiting for you",
+  ),
+  ready: live("voice", "Type a message.", "The microphone is off. Answers come as text.", [], "Ready"),
+  slow: live("warn", "Slow connection.", "Your words may arrive late."),
   reconnecting: live(
-    "Reconnecting", "warn", "The connection dropped.",
-    ({ attempt }) => `Trying again with a fresh pass, ${attempt} of 5. Nothing is being sent.`, []
+    "warn", "The connection dropped.",
+    ({ attempt }) => `Trying again with a fresh pass, ${attempt} of 5. Nothing is being sent.`, [], "Reconnecting",
   ),
-  paused: live("Paused", "warn", "Paused by your device.", "A call or another app took the sound.", ["continue"]),
+  paused: live("warn", "Paused by your device.", "A call or another app took the sound.", ["continue"], "Paused"),
 
-  ended: over("Ended", "none", "Ended.", whatItWas, AGAIN),
-  "long-silence": over("Ended", "none", "Ended after a long silence.", whatItWas, AGAIN),
-  "time-up": over(
-    "Time is up", "warn", "Time is up.",
-    (state) => `This session reached its limit of ${duration(state.details.limitSeconds)}. ${off(state)}`, AGAIN
-  ),
+  ended: over("none", "Ended.", whatItWas),
+  "long-silence": over("none", "Ended after a long silence.", whatItWas, AGAIN, "Ended"),
+  "time-up": over("warn", "Time is up.", (state) => `This session reached its limit of ${limit(state)}. ${off(state)}`),
   quota: over(
-    "Allowance used", "warn", "Enough for now.", (state) => `You have used today's allowance. ${off(state)}`, RETRY,
-    ({ details }) => `Next one at ${timeOfDay(details.tomorrow)}.`
+    "warn", "Enough for now.", andOff("You have used today's allowance."), WAIT, "Allowance used",
+    ({ details }) => `Next one at ${details.tomorrow?.toLocaleTimeString([], { timeStyle: "short" }) ?? "midnight UTC"}.`,
   ),
-  budget: over(
-    "Ended", "warn", "Enough for one session.", (state) => `This session used what it was given. ${off(state)}`,
-    AGAIN
-  ),
-  busy: over("Busy", "warn", "All lines are busy.", off, RETRY, ({ details }) =>
-    details.retryAfter > 0 ? `Try again in ${details.retryAfter} seconds.` : "Try again in a moment.",
+  budget: over("warn", "Enough for one session.", andOff("This session used what it was given."), AGAIN, "Ended"),
+  busy: over("warn", "All lines are busy.", off, WAIT, "Busy", ({ details: { retryAfter } }) =>
+    retryAfter > 0 ? `Try again in ${counted(retryAfter, "second")}.` : "Try again in a moment.",
   ),
   "pass-expired": over(
-    "Pass expired", "warn", "That pass has expired.",
-    (state) => `Passes last five minutes and work once. ${off(state)}`, button("start", "Get a new one")
+    "warn", "That pass has expired.", andOff("Passes last five minutes and work once."), button("Get a new one"),
+    "Pass expired",
   ),
 
   denied: blocked(
     "Microphone blocked", "The microphone is blocked.",
-    "This page asked for the microphone and the browser said no. Nothing was heard.", howToAllow
+    "This page asked for the microphone and the browser said no. Nothing was heard.", howToAllow,
   ),
   "no-microphone": blocked(
     "No microphone", "No microphone found.", "Nothing was heard.",
-    "Plug one in or check that your system shows one, then try again."
+    "Plug one in or check that your system shows one, then try again.",
   ),
   "busy-microphone": blocked(
     "Microphone in use", "The microphone is in use.", "Nothing was heard.",
-    "Another app may be holding it. Close that app, then try again."
+    "Another app may be holding it. Close that app, then try again.",
   ),
   "lost-microphone": blocked(
     "Microphone gone", "The microphone went away.",
     "It was unplugged, or permission was withdrawn. Nothing more is being sent.",
-    "Choose a microphone, then start again.", button("choose", "Choose a microphone")
+    "Choose a microphone, then start again.", button("Choose a microphone", "choose"),
   ),
   insecure: blocked(
     "Not secure", "This page needs a secure address.", "Browsers allow the microphone only over https.",
-    "Open the https address.", button("secure", "Open the https address")
+    "Open the https address.", button("Open the https address", "secure"),
   ),
   "old-browser": blocked(
     "Not supported", "This browser cannot do live voice.", "The microphone is off.",
-    "A current Chrome, Edge, Firefox or Safari can. Typing works here.", button("type", "Type instead")
+    "A current Chrome, Edge, Firefox or Safari can. Typing works here.", button("Type instead", "type"),
   ),
   "signed-out": blocked(
-    "Signed out", "Please sign in again.",
-    (state) => `Your sign-in has expired, or this page may not start a session. ${off(state)}`,
-    ({ details }) => details.message || "Sign in where you did before.", button("sign-in", "Sign in")
+    "Signed out", "Please sign in again.", andOff("Your sign-in has expired, or this page may not start a session."),
+    message("Sign in where you did before."), button("Sign in", "sign-in"),
   ),
   "provider-down": blocked(
-    "Not answering", "The speech service is not answering.", (state) => `It is not your connection. ${off(state)}`,
-    "Try again in a minute."
+    "Not answering", "The speech service is not answering.", andOff("It is not your connection."),
+    "Try again in a minute.",
   ),
   unreachable: blocked("Offline", "The relay cannot be reached.", off, "Check your connection, then try again."),
-  policy: blocked(
-    "Not allowed", "That is not allowed here.", off,
-    ({ details }) => details.message || "The relay ended the session.", AGAIN
-  ),
+  policy: blocked("Not allowed", "That is not allowed here.", off, message("The relay ended the session."), AGAIN),
   error: blocked("Error", "Something went wrong.", off, whatToReport, AGAIN),
 };
 
 /** The row for a screen, with what depends on the state filled in. */
 export function describe(screen, state) {
-  const found = SCREENS[screen] ?? SCREENS.error;
-  const say = (part = "") => (typeof part === "function" ? part(state) : part);
-  const also = found.also
-    .filter((action) => state.mode === "voice" || !TALK.includes(action))
+  const { word, heading, hint, remedy = "", main, also, ...row } = SCREENS[screen];
+  const say = (part) => (typeof part === "function" ? part(state) : part);
+  const actions = also
+    .filter((action) => action !== main.action && (state.mode === "voice" || !TALK.includes(action)))
     .map((action) => (action === "mute" && state.manual ? "hands-free" : action));
-  return { ...found, hint: say(found.hint), remedy: say(found.remedy), also };
+  return { ...row, word: word ?? heading.slice(0, -1), heading, hint: say(hint), remedy: say(remedy), main, also: actions };
 }
 
 function howToAllow({ details }) {
-  return details.allowedHere
-    ? "Allow the microphone for this browser in your system's privacy settings, then try again."
-    : "Open the site settings next to the address, allow the microphone, then try again.";
+  const where = details.allowedHere
+    ? "Allow the microphone for this browser in your system's privacy settings"
+    : "Open the site settings next to the address, allow the microphone";
+  return `${where}, then try again.`;
 }
 
 function howToInterrupt({ mode, manual, muted }) {
@@ -144,22 +135,37 @@ function howToInterrupt({ mode, manual, muted }) {
 }
 
 function whatItWas(state) {
-  const { seconds = 0, turns = 0 } = state.details;
-  const length = `${clockText(seconds)}, ${turns} ${turns === 1 ? "turn" : "turns"}.`;
-  return `${off(state)} ${length} The transcript stays until you close this tab.`;
+  const { seconds, turns = 0 } = state.details;
+  return `${off(state)} ${clockText(seconds)}, ${counted(turns, "turn")}. The transcript stays until you close this tab.`;
 }
 
-function whatToReport({ details }) {
-  if (details.reference) return `If you report this, give the reference ${details.reference}.`;
-  return details.message || "Start again.";
+function whatToReport({ details: { reference, message } }) {
+  return reference ? `If you report this, give the reference ${reference}.` : message || "Start again.";
 }
 
-function duration(seconds) {
-  if (!seconds) return "time";
-  const [count, unit] = seconds < 60 ? [seconds, "second"] : [Math.round(seconds / 60), "minute"];
-  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+function limit({ details: { limitSeconds = 0 } }) {
+  return limitSeconds < 60 ? counted(limitSeconds, "second") : counted(Math.round(limitSeconds / 60), "minute");
 }
 
-function timeOfDay(date) {
-  return date ? date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : "midnight UTC";
+const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
+
+/** `m:ss`. */
+export function clockText(seconds = 0) {
+  const whole = Math.ceil(seconds);
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+/** The lines of the relay's receipt, or of one that the page counted itself. */
+export function linesOfReceipt(receipt) {
+  const audio = (seconds = 0) => `${seconds.toFixed(1)} s of audio`;
+  return [
+    ["Session", receipt.session_id],
+    ["Counted by", receipt.counted_by],
+    ["Ended", (receipt.ending ?? receipt.code)?.replaceAll("_", " ")],
+    ["Lasted", clockText(receipt.duration_seconds)],
+    ["You spoke into it", audio(receipt.audio_in_seconds)],
+    ["It answered with", audio(receipt.audio_out_seconds)],
+    ["Tokens used", receipt.tokens?.total],
+    ["Kept by the relay", receipt.stores ?? `${receipt.stored_bytes} bytes`],
+  ].filter(([, value]) => value !== undefined);
 }

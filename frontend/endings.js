@@ -1,12 +1,17 @@
-/** What the end of a connection, or a refused token request, means for the person. Pure. */
+/** What a failure of the connection, a token request or the microphone means for the person, and when to try again. Pure. */
 
-// The public code says more than the close code, so it is asked first.
-const BY_ERROR_CODE = {
+// By public code, HTTP status (0: no answer), close code, or name of the browser's error.
+const PROBLEMS = {
   budget_exhausted: "budget",
   slow_consumer: "unreachable",
-};
+  blocked: "policy",
 
-const BY_CLOSE_CODE = {
+  0: "unreachable",
+  401: "signed-out",
+  402: "quota",
+  403: "signed-out",
+  429: "busy",
+
   1001: "unreachable",
   1005: "unreachable",
   1006: "unreachable",
@@ -21,27 +26,38 @@ const BY_CLOSE_CODE = {
   4408: "long-silence",
   4410: "time-up",
   4429: "busy",
+
+  NotAllowedError: "denied",
+  NotFoundError: "no-microphone",
+  OverconstrainedError: "no-microphone",
+  NotReadableError: "busy-microphone",
+  AbortError: "busy-microphone",
+  SecurityError: "insecure",
+  TypeError: "old-browser",
 };
+const RETRIED = [0, 1001, 1005, 1006, 1011, 1012, 1013, 1015];
+const DELAYS_MS = [500, 1000, 2000, 4000, 8000];
+const HEALTHY_MS = 30000;
 
-const MAY_RETRY = new Set([1001, 1005, 1006, 1011, 1012, 1013, 1015]);
-
-/**
- * Returns `{problem, retry}`: the screen to show, null for an ordinary end; and whether to try again first, with a new
- * token. `errorCode` is that of the last `error` event before the close.
- */
-export function judgeClose(closeCode, errorCode) {
-  if (closeCode === 1000) return { problem: null, retry: false };
-  const problem = BY_ERROR_CODE[errorCode] ?? BY_CLOSE_CODE[closeCode] ?? "error";
-  return { problem, retry: MAY_RETRY.has(closeCode) };
+/** What kept a session from starting or going on: the screen to show, and whether to try again first with a new token. */
+export class Refusal extends Error {
+  /** `code` is one of the above; a public code, if there is one, says more. */
+  constructor(code, details = {}, publicCode = "") {
+    super();
+    const failed = code >= 500 && code < 600; // the service itself
+    this.problem = PROBLEMS[publicCode] ?? PROBLEMS[code] ?? (failed ? "provider-down" : "error");
+    this.retry = failed || RETRIED.includes(code);
+    this.details = details;
+  }
 }
 
-/** The same for the answer of the token service; `status` 0 means that there was none. */
-export function judgeRefusal(status, errorCode) {
-  if (status === 0) return { problem: "unreachable", retry: true };
-  if (status === 429) return { problem: "busy", retry: false };
-  if (status === 402) return { problem: "quota", retry: false };
-  if (status === 403 && errorCode === "blocked") return { problem: "policy", retry: false };
-  if (status === 401 || status === 403) return { problem: "signed-out", retry: false };
-  if (status >= 500) return { problem: "provider-down", retry: true };
-  return { problem: "error", retry: false };
+/**
+ * `{attempt, delay}` of the next attempt (from 1; milliseconds ± 20 %) after those `made` and `livedMs` of a connection;
+ * null if there is none left.
+ */
+export function nextAttempt(made, livedMs, random = Math.random()) {
+  // Counting for the whole life of a call would end a long one for no reason.
+  const attempt = livedMs < HEALTHY_MS ? made : 0;
+  const delay = DELAYS_MS[attempt] * (1 + 0.2 * (2 * random - 1));
+  return delay ? { attempt: attempt + 1, delay } : null;
 }

@@ -1,15 +1,16 @@
 /** Wires the page: what the person does goes to the conversation, what that tells goes to the view. */
 
 import { Airlock, listMicrophones } from "./airlock.js";
-import { linesCountedHere, linesOfReceipt } from "./receipt.js";
+import { WIRE_RATE } from "./audio/pcm.js";
+import { clockText, describe, linesOfReceipt } from "./copy.js";
 import { isAtRest } from "./state.js";
-import { View } from "./view.js";
+import { announce, event, ledger, microphones, notice, page, receipt, show, time, turn, write } from "./view.js";
+import { setLevel, showScreen } from "./wire.js";
 
-const TICK_MILLISECONDS = 250;
-const ANNOUNCED_SECONDS = [60, 10];
-const NOTHING_HEARD_MILLISECONDS = 6000;
-const LEVEL_TEXT_MILLISECONDS = 3000;
-const SILENT_LEVEL = 0.0005;
+const TICK_MS = 250;
+const NOTHING_HEARD_MS = 6000;
+const LEVEL_TEXT_MS = 3000;
+const SILENT_LEVEL = 0.0001; // a quiet room has more
 const GOOD_LEVEL = 0.01;
 
 // `?raw=1` takes the microphone as it is, for tests that compare what arrived with what was played into it.
@@ -17,164 +18,204 @@ const airlock = new Airlock({ processing: new URLSearchParams(location.search).g
 const { counters } = airlock;
 
 let microphoneId = "";
-let lastHeard = 0;
+let lastHeard;
 let loudest = 0;
 let levelTextAt = 0;
-let secondsLeftBefore = Infinity;
+let secondsBefore;
 let retryTimer;
-let silenceTold = false;
-let before = { ...counters };
+let before;
 let stores = "nothing";
 
-const view = new View({
+function start(text) {
+  clearTimeout(retryTimer);
+  receipt([]);
+  notice("");
+  secondsBefore = 0;
+  before = { ...counters };
+  airlock.start({ text, microphoneId, voice: page.voice.value });
+}
+
+/** What the main button can do; copy.js says when. */
+const ACTIONS = {
   start: () => start(),
   end: () => airlock.end(),
   cancel: () => airlock.cancel(),
+  type,
   secure: () => location.assign(`https://${location.host}${location.pathname}`),
   "sign-in": () => location.reload(),
-  choose: () => view.chooseMicrophone() || start(),
-  type: () => {
-    if (airlock.state === "asking") airlock.cancel();
-    start(true);
-    view.focusMessage();
+  choose() {
+    if (page.microphones.hidden || page.main.textContent === "Start again") return start();
+    write({ main: "Start again" });
+    page.microphone.focus();
   },
-  say: (text) => {
-    if (isAtRest(airlock.facts)) start(true);
-    airlock.say(text);
-  },
-  stop: () => airlock.stopSpeaking(),
-  mute: () => airlock.mute(!airlock.facts.muted),
-  hold: (down) => airlock.hold(down),
-  "hands-free": () => airlock.handsFree(),
-  continue: () => airlock.resume(),
-  microphone: (id) => {
-    microphoneId = id;
-    if (airlock.facts.phase === "live") airlock.changeMicrophone(id);
-  },
-  copy: async () => {
-    try {
-      await navigator.clipboard.writeText(airlock.transcript);
-      view.notice("Transcript copied.");
-    } catch {
-      view.notice("This browser does not let the page copy. Save works.");
-    }
-  },
-  save,
-});
+};
+// The second click of a double one would undo the first: the button means something else by then.
+page.main.onclick = ({ detail }) => detail < 2 && ACTIONS[describe(airlock.state, airlock.facts).main.action]();
 
-const on = (type, listener) => airlock.addEventListener(type, ({ detail }) => listener(detail));
-on("state", changed);
+function type() {
+  if (airlock.state === "asking") airlock.cancel();
+  start(true);
+  page.message.focus();
+}
+
+page.type.onclick = type;
+page.continue.onclick = () => airlock.resume();
+page["hands-free"].onclick = () => airlock.handsFree();
+const stop = (page.stop.onclick = () => airlock.stopSpeaking());
+const mute = (page.mute.onclick = () => airlock.mute(!airlock.facts.muted));
+page.shortcuts.onchange = () => document.body.classList.toggle("keys", page.shortcuts.checked);
+page.microphone.onchange = () => {
+  microphoneId = page.microphone.value;
+  if (/live|connecting/.test(airlock.facts.phase)) airlock.changeMicrophone(microphoneId);
+};
+page.composer.onsubmit = (submit) => {
+  submit.preventDefault();
+  const text = page.message.value.trim();
+  page.message.value = "";
+  if (!text) return;
+  if (isAtRest(airlock.facts)) start(true);
+  airlock.say(text);
+};
+page.copy.onclick = async () => {
+  try {
+    await navigator.clipboard.writeText(airlock.transcript);
+    notice("Transcript copied.");
+  } catch {
+    notice("This browser does not let the page copy. Save works.");
+  }
+};
+page.save.onclick = () => {
+  const href = URL.createObjectURL(new Blob([airlock.transcript], { type: "text/plain" }));
+  Object.assign(document.createElement("a"), { href, download: "transcript.txt" }).click();
+  setTimeout(URL.revokeObjectURL, 1000, href);
+};
+
+// Pressed as long as the pointer or the key is down, wherever the pointer goes and whatever takes it away.
+const { hold } = page;
+const letGo = () => airlock.hold(false);
+hold.onpointerdown = ({ pointerId }) => {
+  hold.setPointerCapture(pointerId);
+  airlock.hold(true);
+};
+hold.onpointerup = hold.onpointercancel = hold.onlostpointercapture = hold.onblur = letGo;
+hold.onkeydown = hold.onkeyup = (press) => {
+  if (press.key !== " " && press.key !== "Enter") return;
+  press.preventDefault();
+  if (!press.repeat) airlock.hold(press.type === "keydown");
+};
+hold.oncontextmenu = (touch) => touch.preventDefault(); // a long one
+addEventListener("blur", letGo);
+document.addEventListener("visibilitychange", () => document.hidden && letGo());
+
+// Escape always; single keys only for who asked for them, and not where they mean something else.
+document.onkeydown = document.onkeyup = (press) => {
+  const { key, repeat, target, ctrlKey, altKey, metaKey } = press;
+  const down = press.type === "keydown";
+  if (down && key === "Escape") stop();
+  if (repeat && key === "Enter") press.preventDefault(); // held down, it is still one press
+  if (!page.shortcuts.checked || ctrlKey || altKey || metaKey || target.closest("input, select, button, summary")) return;
+  if (key === " ") press.preventDefault(); // a page scrolls by it
+  if (repeat) return;
+  if (key === " ") airlock.hold(down);
+  if (down && key.toLowerCase() === "m") mute();
+};
+
+const on = (name, listener) => airlock.addEventListener(name, ({ detail }) => listener(detail));
 on("level", level);
-on("notice", (text) => view.notice(text));
-on("about", (told) => {
-  view.ledger(told.provider, (stores = told.stores));
+on("notice", notice);
+on("event", ({ direction, event: told }) => event(direction, told));
+on("about", (about) => {
+  ledger(about.provider, (stores = about.stores));
   showTime();
 });
-on("event", ({ direction, event }) => view.event(direction, event));
 on("microphone", ({ deviceId }) => {
   microphoneId = deviceId ?? microphoneId;
   refreshMicrophones();
 });
-on("turn", (turn) => {
-  view.turn(turn);
-  if (turn.who === "note" || (turn.who === "assistant" && turn.final && view.announcesReplies)) view.announce(turn.text);
+on("turn", (said) => {
+  turn(said);
+  if (said.who === "note" || (said.who === "assistant" && said.final && page.announce.checked)) announce(said.text);
+});
+on("state", ({ screen, facts, before: then }) => {
+  if (facts.phase === "live" && then.phase !== "live") lastHeard = performance.now();
+  show(screen, facts);
+  showScreen(screen);
+  if (then.sounding && screen === "listening") announce("Assistant finished. Listening.");
+  if (facts.muted !== then.muted && (facts.sounding || facts.thinking)) {
+    announce(facts.muted ? "You are muted." : "You are no longer muted.");
+  }
+  if (isAtRest(facts)) over(facts);
+  const waited = counters.lastAnswer?.milliseconds;
+  const used = counters.usedTokens - before.usedTokens;
+  const figures = [waited && `answered in ${(waited / 1000).toFixed(1)} s`, used && `${used} tokens`];
+  write({ figures: figures.filter(Boolean).join(" · ") });
+  showTime();
 });
 
-function start(text = false) {
-  clearInterval(retryTimer);
-  view.receipt(null);
-  view.notice("");
-  secondsLeftBefore = lastHeard = Infinity;
-  before = { ...counters };
-  airlock.start({ text, microphoneId, voice: view.voice });
-}
-
-function changed({ screen, facts, before: then }) {
-  if (facts.phase === "live" && then.phase !== "live") lastHeard = performance.now();
-  view.show(screen, facts);
-  if (then.sounding && screen === "listening") view.announce("Assistant finished. Listening.");
-  if (isAtRest(facts)) over(facts);
-  showTime();
-  showFigures();
-}
-
-function over({ phase, problem, details }) {
-  view.levelText("");
-  if (phase === "ended") view.notice("");
+function over({ phase, problem, details: { seconds, retryAfter } }) {
+  write({ level: "" });
+  if (phase === "ended") notice("");
+  const counted = (name) => counters[name] - before[name];
   // A page that closes the connection itself hears no more of the relay, and says what it counted.
-  if (airlock.receipt) view.receipt(linesOfReceipt(airlock.receipt));
-  else if (details.seconds) view.receipt(linesCountedHere(details.seconds, before, counters, stores));
-  if (problem === "quota") view.forbid();
-  else if (details.retryAfter > 0) countDown(details.retryAfter);
-}
-
-/** A refusal that says when to come back: the button waits with the person. */
-function countDown(seconds) {
-  const until = performance.now() + seconds * 1000;
-  const show = () => {
-    const left = (until - performance.now()) / 1000;
-    view.wait(left);
-    if (left <= 0) clearInterval(retryTimer);
+  const counting = {
+    counted_by: "this page",
+    duration_seconds: seconds,
+    audio_in_seconds: counted("sentSamples") / WIRE_RATE,
+    audio_out_seconds: counted("receivedSamples") / WIRE_RATE,
+    tokens: { total: counted("usedTokens") },
+    stores,
   };
-  retryTimer = setInterval(show, TICK_MILLISECONDS);
-  show();
+  if (airlock.receipt || seconds) receipt(linesOfReceipt(airlock.receipt ?? counting));
+  // Until a time that the remedy names; whoever stays on the page that long presses reload.
+  if (problem === "quota") page.main.disabled = page.send.disabled = true;
+  else if (retryAfter > 0) countDown(performance.now() + retryAfter * 1000);
 }
 
-function level({ side, level: value }) {
-  view.level(side, value);
+/** A refusal that says when to come back: the button waits, and counts. The alert would be read out each time. */
+function countDown(until) {
+  const left = (until - performance.now()) / 1000;
+  page.main.disabled = page.send.disabled = left > 0;
+  write({ main: left > 0 ? `Try again in ${clockText(left)}` : "Try again" });
+  if (left > 0) retryTimer = setTimeout(countDown, TICK_MS, until);
+}
+
+function level({ side, level }) {
+  setLevel(side, level);
   if (side !== "you") return;
   const now = performance.now();
-  loudest = Math.max(loudest, value);
+  loudest = Math.max(loudest, level);
   // Only unbroken silence tells of a wrong microphone; the assistant's turn and a muted microphone do not count.
-  if (value > SILENT_LEVEL || airlock.state !== "listening") {
+  if (level > SILENT_LEVEL || airlock.state !== "listening") {
     lastHeard = now;
-    silenceTold = false;
-  } else if (now - lastHeard > NOTHING_HEARD_MILLISECONDS && !silenceTold) {
-    silenceTold = true;
-    view.notice("I cannot hear anything. Is the right microphone chosen?");
+  } else if (now - lastHeard > NOTHING_HEARD_MS) {
+    lastHeard = Infinity; // said once
+    notice("I cannot hear anything. Is the right microphone chosen?");
   }
-  if (now - levelTextAt < LEVEL_TEXT_MILLISECONDS) return;
-  view.levelText(`Microphone level: ${loudest > GOOD_LEVEL ? "good" : loudest > SILENT_LEVEL ? "low" : "none"}`);
+  if (now - levelTextAt < LEVEL_TEXT_MS) return;
+  write({ level: `Microphone level: ${loudest > GOOD_LEVEL ? "good" : loudest > SILENT_LEVEL ? "low" : "none"}` });
   levelTextAt = now;
   loudest = 0;
 }
 
 function showTime() {
   const left = airlock.timeLeft;
-  view.time(left);
+  time(left);
   if (!left) return;
-  for (const seconds of ANNOUNCED_SECONDS) {
-    // Only when it is passed: a session that starts with less is no news.
-    if (secondsLeftBefore !== Infinity && secondsLeftBefore > seconds && left.seconds <= seconds) {
-      view.announce(seconds === 60 ? "One minute left." : `${seconds} seconds left.`);
-    }
-  }
-  secondsLeftBefore = left.seconds;
-}
-
-function showFigures() {
-  const waited = counters.lastAnswer?.milliseconds;
-  const used = counters.usedTokens - before.usedTokens;
-  view.figures([waited && `answered in ${(waited / 1000).toFixed(1)} s`, used && `${used} tokens`].filter(Boolean));
+  // Only when it is passed: a session that starts with less is no news.
+  const passed = (seconds) => secondsBefore > seconds && left.seconds <= seconds;
+  if (passed(60)) announce("One minute left.");
+  if (passed(10)) announce("10 seconds left.");
+  secondsBefore = left.seconds;
 }
 
 async function refreshMicrophones() {
-  view.microphones(await listMicrophones(), microphoneId);
+  microphones(await listMicrophones(), microphoneId);
 }
 
-function save() {
-  const address = URL.createObjectURL(new Blob([airlock.transcript], { type: "text/plain" }));
-  const link = document.createElement("a");
-  link.href = address;
-  link.download = "transcript.txt";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
-}
-
-setInterval(showTime, TICK_MILLISECONDS);
+setInterval(showTime, TICK_MS);
 navigator.mediaDevices?.addEventListener("devicechange", refreshMicrophones);
-view.ledger(document.querySelector('meta[name="airlock-provider"]').content, stores);
-view.show(airlock.state, airlock.facts);
+ledger(document.querySelector('meta[name="airlock-provider"]').content, stores);
+show(airlock.state, airlock.facts);
 showTime();
 
 // For tests and the curious. It holds no token.

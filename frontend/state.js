@@ -5,33 +5,26 @@
  * sounds) are facts that can hold together. `screenOf` says which of them the person is shown.
  */
 
-export const IDLE = Object.freeze({
-  phase: "idle", // idle, asking, connecting, live, reconnecting, ended, failed
-  mode: "voice", // or "text": no microphone
+const QUIET = Object.freeze({
   hearing: false,
   thinking: false,
   sounding: false,
   interrupted: false,
   paused: false,
-  muted: false,
+  slow: false,
   manual: false, // hold to talk: nothing is sent but while the button is held
   holding: false,
-  slow: false,
-  attempt: 0,
+});
+
+export const IDLE = Object.freeze({
+  ...QUIET,
+  phase: "idle", // idle, asking, connecting, live, reconnecting, ended, failed
+  mode: "voice", // or "text": no microphone
+  muted: false,
+  attempt: 0, // of a reconnection, from 1
   problem: null, // a row of the copy table, when failed
   details: Object.freeze({}), // what that row tells
 });
-
-const QUIET = {
-  hearing: false,
-  thinking: false,
-  sounding: false,
-  interrupted: false,
-  paused: false,
-  slow: false,
-  manual: false,
-  holding: false,
-};
 
 export const isAtRest = ({ phase }) => ["idle", "ended", "failed"].includes(phase);
 
@@ -41,15 +34,13 @@ export const isQuiet = ({ phase, hearing, thinking, sounding }) => phase === "li
 /** What moves from phase to phase; false where it does not fit. */
 const MOVES = {
   start: (state, { mode }) => isAtRest(state) && { ...IDLE, mode, phase: mode === "voice" ? "asking" : "connecting" },
-  microphone: (state) => state.phase === "asking" && { ...state, phase: "connecting" },
-  connected: (state) => /connecting$/.test(state.phase) && { ...state, ...QUIET, phase: "live", attempt: 0 },
-  dropped: (state, { attempt }) =>
-    !isAtRest(state) && state.phase !== "asking" && { ...state, ...QUIET, phase: "reconnecting", attempt },
-  ended: (state, { details = {} }) => !isAtRest(state) && { ...IDLE, mode: state.mode, phase: "ended", details },
-  failed: (state, { problem, details = {} }) =>
-    !isAtRest(state) && { ...IDLE, mode: state.mode, phase: "failed", problem, details },
-  cancelled: ({ phase }) => (phase === "asking" || phase === "connecting") && IDLE,
-  muted: (state, { on }) => state.mode === "voice" && /^live|^reconn/.test(state.phase) && { ...state, muted: on },
+  microphone: ({ phase }) => phase === "asking" && { phase: "connecting" },
+  connected: ({ phase }) => /connecting$/.test(phase) && { ...QUIET, phase: "live" },
+  dropped: ({ phase }, { attempt }) => /connecting$|live/.test(phase) && { ...QUIET, phase: "reconnecting", attempt },
+  over: (state, { problem = null, details = {} }) =>
+    !isAtRest(state) && { ...IDLE, mode: state.mode, phase: problem ? "failed" : "ended", problem, details },
+  cancelled: ({ phase }) => ["asking", "connecting"].includes(phase) && IDLE,
+  muted: ({ mode, phase }, { on }) => mode === "voice" && /^live|^reconn/.test(phase) && { muted: on },
 };
 
 /** What changes within a live session. */
@@ -67,16 +58,15 @@ const FACTS = {
   slow: (_, { on }) => ({ slow: on }),
 };
 
-/** The state after an event. What does not fit the state changes nothing. */
+/** The state after an event: the same where the event changes nothing or does not fit. */
 export function next(state, event) {
-  const facts = state.phase === "live" && FACTS[event.type]?.(state, event);
-  return MOVES[event.type]?.(state, event) || (facts ? { ...state, ...facts } : state);
+  const changes = MOVES[event.type]?.(state, event) || (state.phase === "live" && FACTS[event.type]?.(state, event));
+  return Object.entries(changes || {}).some(([name, value]) => state[name] !== value) ? { ...state, ...changes } : state;
 }
 
 /** The row of the copy table to show. */
 export function screenOf(state) {
-  if (state.phase === "failed") return state.problem;
-  if (state.phase !== "live") return state.phase;
+  if (state.phase !== "live") return state.problem ?? state.phase;
   if (state.paused) return "paused";
   if (state.interrupted) return "interrupted";
   if (state.sounding) return "speaking";

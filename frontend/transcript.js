@@ -1,52 +1,53 @@
 /** Who said what, in order. Pure; `onChange(turn)` is called with each turn that is new or different. */
 
+export const NAMES = { you: "You", assistant: "Assistant", note: "Note" };
+
 export class Transcript {
+  turns = [];
+
   constructor(onChange) {
-    this.onChange = onChange;
-    this.turns = [];
+    this.change = (turn, fields) => onChange(Object.assign(turn, fields));
   }
 
-  /** The turn with this id, added at the end if there is none. `who` is "you", "assistant" or "note". */
+  find(id) {
+    return this.turns.findLast((turn) => turn.id === id);
+  }
+
+  /** The turn with this id, added at the end if there is none. `who` is one of `NAMES`. */
   turn(id, who) {
-    const known = this.turns.findLast((turn) => turn.id === id);
+    const known = this.find(id);
     if (known) return known;
     const turn = { id, who, text: "", final: false, interrupted: false };
     this.turns.push(turn);
-    this.onChange(turn);
+    this.change(turn);
     return turn;
   }
 
   append(id, who, delta) {
     const turn = this.turn(id, who);
-    if (turn.final) return;
-    turn.text += delta;
-    this.onChange(turn);
+    if (!turn.final) this.change(turn, { text: turn.text + delta });
   }
 
   /** The whole text of a turn. One that was interrupted keeps what was heard of it. */
   finish(id, who, text) {
     const turn = this.turn(id, who);
-    if (turn.interrupted) return;
-    turn.text = text;
-    turn.final = true;
-    this.onChange(turn);
+    if (!turn.interrupted) this.change(turn, { text, final: true });
   }
 
-  /** Marks a turn as interrupted after `share` (0 to 1) of its text, and forgets the rest: nobody heard it. */
+  /** Keeps of a turn the share (0 to 1) that was heard, in whole words. */
   interrupt(id, share) {
-    const turn = this.turns.findLast((candidate) => candidate.id === id);
+    const turn = this.find(id);
     if (!turn || turn.interrupted) return;
-    turn.text = wholeWords(turn.text, Math.round(turn.text.length * Math.min(1, Math.max(0, share))));
-    turn.interrupted = turn.final = true;
-    this.onChange(turn);
+    const { text } = turn;
+    const heard = Math.round(text.length * share);
+    const kept = heard < text.length ? text.slice(0, Math.max(0, text.lastIndexOf(" ", heard))).trimEnd() : text;
+    this.change(turn, { text: kept, interrupted: true, final: true });
   }
 
   /** Nothing more will come of the turns still open: the connection is gone. */
   close() {
-    for (const turn of this.turns.filter(({ final }) => !final)) {
-      turn.final = true;
-      turn.interrupted = turn.who === "assistant";
-      this.onChange(turn);
+    for (const turn of this.turns) {
+      if (!turn.final) this.change(turn, { final: true, interrupted: turn.who === "assistant" });
     }
   }
 
@@ -61,16 +62,9 @@ export class Transcript {
   }
 
   toText() {
-    const names = { you: "You", assistant: "Assistant", note: "Note" };
     return this.turns
       .filter((turn) => turn.text)
-      .map((turn) => `${names[turn.who]}: ${turn.text}${turn.interrupted ? " — interrupted" : ""}`)
+      .map((turn) => `${NAMES[turn.who]}: ${turn.text}${turn.interrupted ? " — interrupted" : ""}`)
       .join("\n");
   }
-}
-
-function wholeWords(text, length) {
-  if (length >= text.length) return text;
-  const end = text.lastIndexOf(" ", length);
-  return text.slice(0, Math.max(0, end)).trimEnd();
 }

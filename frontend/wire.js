@@ -3,6 +3,8 @@
  * while something moves. With reduced motion it is two bars that step four times a second.
  */
 
+import { page } from "./view.js";
+
 const WIDTH = 256;
 const MIDDLE = 56;
 const MOST = 46;
@@ -14,104 +16,79 @@ const STEP = 250;
 const BREATH = 2;
 const LIVE = ["listening", "hearing", "interrupted", "slow", "speaking", "thinking"]; // elsewhere the lines are still
 
-// Speech has an RMS of about 0.1 of full scale; the root lets quiet voices show.
-const amplitudeOf = (level) => Math.min(1, Math.sqrt(level * 5)) * MOST;
+const side = (id, inner) => ({ path: page[id], inner, target: 0, amplitude: 0, fall: FALL, breathes: false });
+// A bar grows from the seal outwards.
+const sides = { you: side("wire-you", WIDTH), assistant: side("wire-assistant", 0) };
+const { you, assistant } = sides;
+const reduced = matchMedia("(prefers-reduced-motion: reduce)");
+let live;
+let scheduled;
+let stepper;
+let last = 0;
 
-class Side {
-  constructor(path, outward) {
-    this.path = path;
-    this.outward = outward; // which way a bar grows: 1 to the right, -1 to the left
-    this.target = this.amplitude = 0;
-    this.breathes = false;
-    this.cut = false;
+/** `level` is an RMS from 0 to 1. Speech has about 0.1; the root lets quiet voices show. */
+export function setLevel(name, level) {
+  if (live) sides[name].target = Math.min(1, Math.sqrt(level * 5)) * MOST;
+  wake();
+}
+
+/** Says which halves may move on a screen. */
+export function showScreen(screen) {
+  you.breathes = screen === "listening";
+  assistant.fall = screen === "interrupted" ? CUT : FALL;
+  live = LIVE.includes(screen);
+  if (!live) you.target = you.amplitude = assistant.amplitude = 0;
+  if (screen !== "speaking") assistant.target = 0;
+  wake();
+}
+
+function applyMotion() {
+  clearInterval(stepper);
+  for (const { path } of [you, assistant]) path.classList.toggle("bar", reduced.matches);
+  drawBars();
+  if (reduced.matches) stepper = setInterval(drawBars, STEP);
+  else wake();
+}
+
+function drawBars() {
+  for (const { path, inner, target } of [you, assistant]) {
+    const length = Math.round((target / MOST) * WIDTH);
+    draw(path, `M${inner} ${MIDDLE}H${length ? Math.abs(inner - length) : WIDTH - inner}`, length > 0);
   }
+}
 
-  /** Moves towards the target; false when there is nothing left to draw. */
-  move(elapsed) {
-    const time = this.target > this.amplitude ? RISE : this.cut ? CUT : FALL;
-    this.amplitude += (this.target - this.amplitude) * (1 - Math.exp(-elapsed / time));
-    return this.amplitude > 0.3 || this.target > 0 || this.breathes;
-  }
+function wake() {
+  if (!reduced.matches) scheduled ??= requestAnimationFrame(frame);
+}
 
-  drawWave(now) {
-    const breath = this.breathes ? BREATH * Math.sin(now * 0.001 * 2 * Math.PI * 0.3) : 0;
-    let d = "M0 56";
+function frame(now) {
+  scheduled = null;
+  const elapsed = Math.min(100, now - last);
+  last = now;
+  for (const side of [you, assistant]) {
+    const { path, target, breathes } = side;
+    const time = target > side.amplitude ? RISE : side.fall;
+    side.amplitude += (target - side.amplitude) * (1 - Math.exp(-elapsed / time));
+    if (side.amplitude < 0.3 && !target) side.amplitude = 0;
+    const moves = side.amplitude > 0 || breathes;
+    if (moves) wake();
+    const breath = breathes ? BREATH * Math.sin(now * 0.001 * 2 * Math.PI * 0.3) : 0;
+    let d = `M0 ${MIDDLE}`;
     for (let i = 1; i <= POINTS; i++) {
       const x = i / POINTS;
-      const taper = Math.sin(Math.PI * x) ** 2;
       const ripple = 0.6 * Math.sin(x * 25 - now * 0.009) + 0.4 * Math.sin(x * 41 + now * 0.013);
-      const y = MIDDLE - taper * (this.amplitude * ripple + breath);
+      const y = MIDDLE - Math.sin(Math.PI * x) ** 2 * (side.amplitude * ripple + breath);
       d += `L${(x * WIDTH).toFixed(1)} ${y.toFixed(1)}`;
     }
-    this.draw(d, this.amplitude > 0.3 || this.breathes);
-  }
-
-  drawBar() {
-    const length = (this.target / MOST) * WIDTH;
-    const from = this.outward > 0 ? 0 : WIDTH;
-    if (length < 1) return this.draw(`M0 ${MIDDLE}H${WIDTH}`, false);
-    this.draw(`M${from} ${MIDDLE}H${(from + this.outward * length).toFixed(0)}`, true);
-  }
-
-  draw(d, moving) {
-    if (this.drawn === d) return;
-    this.drawn = d;
-    this.path.setAttribute("d", d);
-    this.path.classList.toggle("moving", moving);
+    draw(path, d, moves);
   }
 }
 
-export class Wire {
-  constructor(youPath, assistantPath) {
-    this.you = new Side(youPath, -1);
-    this.assistant = new Side(assistantPath, 1);
-    this.scheduled = false;
-    this.last = 0;
-    this.reduced = matchMedia("(prefers-reduced-motion: reduce)");
-    this.reduced.addEventListener("change", () => this.applyMotion());
-    this.applyMotion();
-  }
-
-  /** `side` is "you" or "assistant"; `level` an RMS from 0 to 1. */
-  level(side, level) {
-    this[side].target = amplitudeOf(level);
-    this.wake();
-  }
-
-  /** Which halves may move on a screen. */
-  show(screen) {
-    this.you.breathes = screen === "listening";
-    this.assistant.cut = screen === "interrupted";
-    if (!LIVE.includes(screen)) this.you.target = this.you.amplitude = this.assistant.amplitude = 0;
-    if (screen !== "speaking") this.assistant.target = 0;
-    this.wake();
-  }
-
-  applyMotion() {
-    clearInterval(this.stepper);
-    const still = this.reduced.matches;
-    for (const side of [this.you, this.assistant]) {
-      side.path.classList.toggle("bar", still);
-      side.drawBar();
-    }
-    if (still) this.stepper = setInterval(() => [this.you, this.assistant].forEach((side) => side.drawBar()), STEP);
-    else this.wake();
-  }
-
-  wake() {
-    if (this.scheduled || this.reduced.matches) return;
-    this.scheduled = true;
-    requestAnimationFrame((now) => this.frame(now));
-  }
-
-  frame(now) {
-    this.scheduled = false;
-    const elapsed = Math.min(100, now - this.last);
-    this.last = now;
-    for (const side of [this.you, this.assistant]) {
-      if (side.move(elapsed)) this.wake();
-      else side.amplitude = 0;
-      side.drawWave(now);
-    }
-  }
+function draw(path, d, moving) {
+  if (path.getAttribute("d") === d) return;
+  path.setAttribute("d", d);
+  path.classList.toggle("moving", moving);
 }
+
+reduced.addEventListener("change", applyMotion);
+applyMotion();

@@ -10,7 +10,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = {"help", "run", "install", "test", "check", "bench", "soak", "audit", "sbom", "format", "lock", "clean"}
+VERBS = {
+    "help",
+    "run",
+    "install",
+    "test",
+    "check",
+    "bench",
+    "pictures",
+    "soak",
+    "audit",
+    "sbom",
+    "format",
+    "lock",
+    "clean",
+}
 PACKAGES = {"service_kit", "token_service", "relay", "local_cloud", "bench"}
 MAY_IMPORT = {
     "service_kit": set[str](),

@@ -1,40 +1,36 @@
 /** The microphone on the audio thread: samples at the device's rate in, frames of 24 kHz PCM16 out. */
 
-import { WIRE_RATE, WIRE_SAMPLES_PER_MS, loudness, pcm16 } from "./pcm.js";
+import { MILLISECOND, WIRE_RATE, loudness, pcm16 } from "./pcm.js";
 import { Resampler } from "./resampler.js";
 
-// 20 ms would double the messages; 100 ms can be felt.
-const FRAME_SAMPLES = 40 * WIRE_SAMPLES_PER_MS;
-const BLOCK = 128;
-const LONGEST_BLOCK = 1024; // browsers may come to render more at once
+const FRAME = 40 * MILLISECOND; // 20 ms would double the messages; 100 ms can be felt
 
 class Capture extends AudioWorkletProcessor {
+  resampler = new Resampler(sampleRate, WIRE_RATE);
+  resampled = new Float32Array(this.resampler.longestOutput);
+  silence = new Float32Array(128);
+  frame = new Int16Array(FRAME);
+  filled = 0;
+  stopped = false;
+
   constructor() {
     super();
-    this.resampler = new Resampler(sampleRate, WIRE_RATE, LONGEST_BLOCK);
-    this.resampled = new Float32Array(this.resampler.longestOutput);
-    this.silence = new Float32Array(BLOCK);
-    this.frame = new Int16Array(FRAME_SAMPLES);
-    this.filled = 0;
-    this.stopped = false;
     this.port.onmessage = () => (this.stopped = true);
   }
 
   process([[block]]) {
-    if (this.stopped) return false;
     // Firefox gives nothing at all for a muted microphone, and silence is what ends a turn.
     const count = this.resampler.process(block ?? this.silence, this.resampled);
     for (let i = 0; i < count; i++) {
       this.frame[this.filled++] = pcm16(this.resampled[i]);
-      if (this.filled === FRAME_SAMPLES) this.send();
+      if (this.filled === FRAME) this.send(this.frame);
     }
-    return true;
+    return !this.stopped;
   }
 
-  send() {
-    const samples = this.frame;
+  send(samples) {
     this.port.postMessage({ samples, level: loudness(samples), time: currentTime }, [samples.buffer]);
-    this.frame = new Int16Array(FRAME_SAMPLES);
+    this.frame = new Int16Array(FRAME);
     this.filled = 0;
   }
 }

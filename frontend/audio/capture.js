@@ -1,46 +1,80 @@
 /** The microphone: asking for it, and the graph that turns it into frames. Touches no page element. */
 
-const WORKLET = new URL("./capture-worklet.js", import.meta.url);
+import { Refusal } from "../endings.js";
 
-/**
- * Asks for the microphone. Never settles while the person ignores the browser's question. Echo cancellation is what lets
- * people talk over loudspeakers; without `processing` the microphone comes as it is.
- *
- * Returns `{stream, usedDefault}`; `usedDefault` is true if the chosen device is gone and the default one was taken.
- */
-export async function askForMicrophone(deviceId, processing) {
-  const audio = {
-    channelCount: 1,
-    echoCancellation: processing,
-    noiseSuppression: processing,
-    autoGainControl: processing,
-  };
-  if (deviceId) {
+const WORKLET = new URL("./capture-worklet.js", import.meta.url);
+const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl"]; // the first lets people do without headphones
+
+/** `onFrame({samples, level, time})` gets 40 ms of 24 kHz PCM16 that ended at `time` of the context. */
+export function createCapture(processing, onFrame, onLost) {
+  // At the device's own rate: Firefox refuses a microphone in a context of another one.
+  const context = new AudioContext({ latencyHint: "interactive" });
+  const audio = { channelCount: 1, ...Object.fromEntries(PROCESSING.map((name) => [name, processing])) };
+  const request = (more) => navigator.mediaDevices.getUserMedia({ audio: { ...audio, ...more } });
+  let tracks = [];
+  let source;
+  let node;
+  let closed = false;
+
+  async function ask(deviceId) {
+    let usedDefault = false;
     try {
-      const chosen = { ...audio, deviceId: { exact: deviceId } };
-      return { stream: await navigator.mediaDevices.getUserMedia({ audio: chosen }), usedDefault: false };
+      const stream = await request(deviceId && { deviceId: { exact: deviceId } }).catch((error) => {
+        usedDefault = Boolean(deviceId) && ["OverconstrainedError", "NotFoundError"].includes(error.name);
+        if (!usedDefault) throw error;
+        return request();
+      });
+      release();
+      tracks = stream.getTracks();
+      if (closed) release(); // the person gave up waiting, then allowed it
+      return { stream, usedDefault };
     } catch (error) {
-      if (error.name !== "OverconstrainedError" && error.name !== "NotFoundError") throw error;
+      // Granted to the page and yet refused: the system says no.
+      throw new Refusal(error.name, { allowedHere: error.name === "NotAllowedError" && (await isGranted()) });
     }
   }
-  return { stream: await navigator.mediaDevices.getUserMedia({ audio }), usedDefault: Boolean(deviceId) };
-}
 
-/** Which row of the copy table a failed `askForMicrophone` is. */
-export function microphoneProblem(error) {
-  const problems = {
-    NotAllowedError: "denied",
-    NotFoundError: "no-microphone",
-    OverconstrainedError: "no-microphone",
-    NotReadableError: "busy-microphone",
-    AbortError: "busy-microphone",
-    SecurityError: "insecure",
-    TypeError: "old-browser",
+  function release() {
+    for (const track of tracks) {
+      track.onended = null;
+      track.stop();
+    }
+    source?.disconnect();
+    node?.port.postMessage("stop");
+  }
+
+  return {
+    context,
+
+    /**
+     * Asks for a microphone and listens to it instead of the one before. Never settles while the person ignores the
+     * question. Resolves to the track's settings and `usedDefault`: the chosen device is gone.
+     */
+    async open(deviceId) {
+      const [{ stream, usedDefault }] = await Promise.all([ask(deviceId), context.audioWorklet.addModule(WORKLET)]);
+      tracks[0].onended = onLost;
+      source = context.createMediaStreamSource(stream);
+      // Without an output, so that the microphone can never reach the loudspeaker.
+      const options = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
+      node = new AudioWorkletNode(context, "capture", options);
+      node.port.onmessage = ({ data }) => onFrame(data);
+      source.connect(node);
+      return { ...tracks[0].getSettings(), usedDefault };
+    },
+
+    mute(on) {
+      for (const track of tracks) track.enabled = !on;
+    },
+
+    close() {
+      closed = true;
+      release();
+      context.close();
+    },
   };
-  return problems[error?.name] ?? "error";
 }
 
-export async function isGranted() {
+async function isGranted() {
   try {
     return (await navigator.permissions.query({ name: "microphone" })).state === "granted";
   } catch {
@@ -48,42 +82,8 @@ export async function isGranted() {
   }
 }
 
-export function stopTracks(stream) {
-  for (const track of stream?.getTracks() ?? []) {
-    track.onended = null;
-    track.stop();
-  }
-}
-
 /** The microphones that can be chosen. Before the first permission they have no names, and are left out. */
 export async function listMicrophones() {
-  const devices = await (navigator.mediaDevices?.enumerateDevices() ?? []);
+  const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   return devices.filter((device) => device.kind === "audioinput" && device.label);
-}
-
-export function loadCapture(context) {
-  return context.audioWorklet.addModule(WORKLET);
-}
-
-/**
- * Calls `onFrame({samples, level, time})` every 40 ms with 24 kHz PCM16 that ended at `time` of the context, until the returned function is called.
- *
- * The context runs at the device's own rate: Firefox refuses a microphone in a context of another rate. The node is
- * connected to nothing, so the microphone can never reach the loudspeaker.
- */
-export function startCapture(context, stream, onFrame) {
-  const source = context.createMediaStreamSource(stream);
-  const node = new AudioWorkletNode(context, "capture", {
-    numberOfInputs: 1,
-    numberOfOutputs: 0,
-    channelCount: 1,
-    channelCountMode: "explicit",
-  });
-  node.port.onmessage = ({ data }) => onFrame(data);
-  source.connect(node);
-  return () => {
-    node.port.onmessage = null;
-    node.port.postMessage("stop");
-    source.disconnect();
-  };
 }

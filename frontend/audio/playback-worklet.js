@@ -6,57 +6,43 @@ import { Resampler } from "./resampler.js";
 
 const REPORT_SECONDS = 0.05;
 const WIRE_BLOCK = 64;
-const LONGEST_BLOCK = 1024; // as in the capture worklet
 
 class Playback extends AudioWorkletProcessor {
+  queue = new PlaybackQueue((type, details) => this.post({ type, ...details }));
+  reportAt = 0;
+  energy = 0;
+  measured = 0;
+  stopped = false;
+
   constructor() {
     super();
-    this.queue = new PlaybackQueue((type, details) => this.post({ type, ...details }));
-    this.port.onmessage = ({ data }) => this.receive(data);
-    this.reportAt = 0;
-    this.energy = 0;
-    this.measured = 0;
-    this.stopped = false;
-    if (sampleRate !== WIRE_RATE) this.prepareToResample();
-  }
-
-  receive(message) {
-    if (message.type === "push") this.queue.push(message.item, message.samples);
-    else if (message.type === "end") this.queue.end(message.item);
-    else if (message.type === "flush") this.post({ type: "flushed", ...this.queue.flush() });
-    else if (message.type === "stop") this.stopped = true;
+    this.port.onmessage = ({ data: { type, item, samples } }) => {
+      if (type === "push") this.queue.push(item, samples);
+      else if (type === "end") this.queue.end(item);
+      else if (type === "flush") this.post({ type: "flushed", ...this.queue.flush() });
+      else this.stopped = true;
+    };
+    if (sampleRate === WIRE_RATE) return;
+    // Only for a device on which the browser would not make a 24 kHz context.
+    this.resampler = new Resampler(WIRE_RATE, sampleRate, WIRE_BLOCK);
+    this.wireBlock = new Float32Array(WIRE_BLOCK);
+    this.ready = new Float32Array(1024 + this.resampler.longestOutput);
+    this.readyCount = 0;
   }
 
   process(_, [channels]) {
-    if (this.stopped) return false;
     const block = channels[0];
     if (this.resampler) this.readResampled(block);
     else this.queue.read(block);
-    for (let i = 1; i < channels.length; i++) channels[i].set(block);
     for (let i = 0; i < block.length; i++) this.energy += block[i] * block[i];
     this.measured += block.length;
-    if (this.queue.item !== null && currentTime >= this.reportAt) this.report();
-    return true;
-  }
-
-  report() {
-    const level = Math.sqrt(this.energy / this.measured);
-    this.post({ type: "position", item: this.queue.item, played: this.queue.itemPlayed, level });
-    this.reportAt = currentTime + REPORT_SECONDS;
-    this.energy = this.measured = 0;
-  }
-
-  post(message) {
-    const { totalPlayed, underruns, overflowed } = this.queue;
-    this.port.postMessage({ ...message, time: currentTime, totalPlayed, underruns, overflowed });
-  }
-
-  // Only for a device on which the browser would not make a 24 kHz context.
-  prepareToResample() {
-    this.resampler = new Resampler(WIRE_RATE, sampleRate, WIRE_BLOCK);
-    this.wireBlock = new Float32Array(WIRE_BLOCK);
-    this.ready = new Float32Array(LONGEST_BLOCK + this.resampler.longestOutput);
-    this.readyCount = 0;
+    const { item, itemPlayed: played } = this.queue;
+    if (item !== null && currentTime >= this.reportAt) {
+      this.post({ type: "position", item, played, level: Math.sqrt(this.energy / this.measured) });
+      this.reportAt = currentTime + REPORT_SECONDS;
+      this.energy = this.measured = 0;
+    }
+    return !this.stopped;
   }
 
   readResampled(block) {
@@ -67,6 +53,10 @@ class Playback extends AudioWorkletProcessor {
     block.set(this.ready.subarray(0, block.length));
     this.ready.copyWithin(0, block.length, this.readyCount);
     this.readyCount -= block.length;
+  }
+
+  post(message) {
+    this.port.postMessage({ ...message, time: currentTime, counters: this.queue.counters });
   }
 }
 

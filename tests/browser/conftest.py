@@ -48,11 +48,17 @@ def question(tmp_path_factory: pytest.TempPathFactory) -> Speech:
 
 @pytest.fixture
 def launch(playwright: Playwright) -> Iterator[Launch]:
-    """Start a browser: ``microphone`` is a file to speak, ``allowed`` whether the page may listen."""
+    """Start a browser: ``microphone`` is a file to speak, ``allowed`` whether the page may listen.
+
+    ``text_pixels`` is the size of text that the person chose in the browser's settings.
+    """
     with ExitStack() as browsers:
 
-        def start(microphone: Path | None = None, *, allowed: bool = True, device: bool = True) -> Browser:
+        def start(
+            microphone: Path | None = None, *, allowed: bool = True, device: bool = True, text_pixels: int = 16
+        ) -> Browser:
             arguments = ["--use-fake-device-for-media-stream"] if device else []
+            arguments.append(f"--blink-settings=defaultFontSize={text_pixels}")
             if allowed:
                 arguments.append("--use-fake-ui-for-media-stream")
             if microphone:
@@ -92,6 +98,11 @@ def context(talking_browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def scene(context: BrowserContext, stack: Stack) -> Scene:
     """The page, with a relay that says what the test wants."""
+    return scene_in(context, stack)
+
+
+def scene_in(context: BrowserContext, stack: Stack) -> Scene:
+    """The same in any browser."""
     page = context.new_page()
     relay = ScriptedRelay(page, stack.relay_base_urls[0].replace("http", "ws", 1) + "/realtime")
     return Scene(MicrophonePage(page, stack.page_url), relay)

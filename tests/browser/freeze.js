@@ -4,8 +4,8 @@
   window.frozen = false;
   const SHORT = 250;
   const { setTimeout, setInterval } = window;
-  const held = (call, milliseconds) => (milliseconds >= SHORT ? () => window.frozen || call() : call);
-  window.setTimeout = (call, milliseconds = 0) => setTimeout(held(call, milliseconds), milliseconds);
+  const held = (call, milliseconds) => (milliseconds >= SHORT ? (...told) => window.frozen || call(...told) : call);
+  window.setTimeout = (call, milliseconds = 0, ...told) => setTimeout(held(call, milliseconds), milliseconds, ...told);
   window.setInterval = (call, milliseconds) => setInterval(held(call, milliseconds), milliseconds);
   window.freezeAt = (screen) => {
     window.frozen = airlock.state === screen;

@@ -64,6 +64,18 @@ class ScriptedRelay:
             self.send("error", error={"code": code, "message": "The operator said so.", **error})
         self._sockets[-1].close(code=close_code, reason=code)
 
+    def start(self, seconds_left: float = SECONDS_LEFT) -> None:
+        """The session has this long to go."""
+        self.send(
+            "airlock.session.started",
+            session_id="sess_0123456789abcdef",
+            server_time=5_000,  # the page's clock is not asked
+            ends_at=5_000 + seconds_left,
+            max_session_seconds=900,
+            provider="OpenAI",
+            stores="nothing",
+        )
+
     def listen(self) -> None:
         """The person's turn begins."""
         self.send("input_audio_buffer.speech_started", item_id="item_you")
@@ -82,22 +94,21 @@ class ScriptedRelay:
         audio = base64.b64encode((tone * 32767).astype("<i2").tobytes()).decode()
         self.send("response.output_audio.delta", **place, delta=audio)
 
+    def finish(self, text: str, *, name: str = "a", tokens: int = 0) -> None:
+        """All of an answer has been sent."""
+        place = {"item_id": f"item_{name}", "response_id": f"resp_{name}", "output_index": 0, "content_index": 0}
+        self.send("response.output_audio_transcript.done", **place, transcript=text)
+        self.send("response.output_audio.done", **place)
+        done = {"id": place["response_id"], "status": "completed", "usage": {"total_tokens": tokens}}
+        self.send("response.done", response=done)
+
     def _accept(self, socket: WebSocketRoute) -> None:
         self._sockets.append(socket)
         socket.on_message(lambda message: self._hear(socket, json.loads(message)))
         if not self.greets:
             return
-        now = time.time()
-        socket.send(json.dumps({"type": "session.created", "session": SESSION}))
-        started = {
-            "session_id": "sess_0123456789abcdef",
-            "server_time": now,
-            "ends_at": now + SECONDS_LEFT,
-            "max_session_seconds": 900,
-            "provider": "OpenAI",
-            "stores": "nothing",
-        }
-        socket.send(json.dumps({"type": "airlock.session.started", **started}))
+        self.send("session.created", session=SESSION)
+        self.start()
 
     def _hear(self, socket: WebSocketRoute, event: dict[str, Any]) -> None:
         if event["type"] == "airlock.ping" and self.pongs:

@@ -39,6 +39,13 @@ def speak(folder: Path, *sentences: str, pause_seconds: float = 3.0) -> Speech:
     return Speech(path, from_pcm16(wire.read_bytes()))
 
 
+def silence(folder: Path) -> Path:
+    """A file for a microphone before which nobody speaks; without a file Chromium's beeps."""
+    path = folder / "silence.wav"
+    _run("sox", "-n", "-r", "48000", "-c", "1", "-b", "16", str(path), "trim", "0", "1")
+    return path
+
+
 def from_pcm16(audio: bytes) -> Samples:
     """Little-endian PCM16 as numbers from -1 to 1."""
     return np.frombuffer(audio, "<i2").astype(np.float64) / 32768

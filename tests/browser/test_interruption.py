@@ -30,7 +30,6 @@ def test_speech_over_the_answer_cuts_it_where_it_was_heard(
     interruption = page.counter("lastInterruption")
     assert truncate["audio_end_ms"] == interruption["heardMilliseconds"]
     assert 0 <= interruption["playedMilliseconds"] - truncate["audio_end_ms"] < 50
-    assert interruption["flushMilliseconds"] < 50
     page.wait_for("document.querySelector('.mark') !== null")
     cut = next(turn for turn in page.turns() if turn.startswith("Assistant"))
     assert cut.endswith("— interrupted")

@@ -1,40 +1,140 @@
 """How the page looks and is used by those who need it otherwise: zoom, stillness, keyboard, screen reader."""
 
 import pytest
+from playwright.sync_api import Page
 
-from tests.browser.conftest import Launch, OpenPage
+from tests.browser import layout
+from tests.browser.conftest import Launch, OpenPage, scene_in
+from tests.browser.screens import Reach, answered, ended, much_said, nobody_speaks
 from tests.browser.scripted_relay import Scene
+from tests.browser.simulator import SimulatorHandle
 from tests.browser.speech import Speech
+from tests.browser.test_interruption import LONG_ANSWER
+from tests.stack import Stack
 
 pytestmark = pytest.mark.browser
 
 
-def test_reduced_motion_draws_nothing_while_nobody_speaks(open_page: OpenPage) -> None:
-    page = open_page(reduced_motion="reduce")
-    count = """() => {
-        window.drawn = 0;
-        new MutationObserver((changes) => (drawn += changes.length))
-            .observe(document.querySelector(".wire"), { subtree: true, attributes: true });
-    }"""
-    page.page.evaluate(count)
-    page.page.wait_for_timeout(2000)
-    assert page.page.evaluate("drawn") == 0
-    assert page.page.evaluate("document.getAnimations().length") == 0
+COUNT_DRAWINGS = """() => {
+    window.drawn = 0;
+    for (const path of document.querySelectorAll(".side path")) {
+        new MutationObserver((changes) => (drawn += changes.length)).observe(path, { attributes: true });
+    }
+}"""
+RING = "getComputedStyle(document.activeElement).outline"
 
 
-def test_the_keyboard_alone_is_enough(launch: Launch, open_page: OpenPage, question: Speech) -> None:
-    page = open_page(launch(question.path))
-    keyboard = page.page.keyboard
-    keyboard.press("Tab")
+@pytest.mark.parametrize("live", [False, True])
+def test_reduced_motion_draws_nothing_while_nobody_speaks(scene: Scene, live: bool) -> None:
+    page = scene.page.page
+    page.emulate_media(reduced_motion="reduce")
+    page.reload()
+    if live:
+        nobody_speaks(scene)
+        scene.live()
+    page.evaluate(COUNT_DRAWINGS)
+    page.wait_for_timeout(2000)  # what is measured is a rate
+    assert page.evaluate("drawn") == 0
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
+def focus(page: Page) -> str:
+    """Where the focus is, which can be seen."""
+    focused: str = page.evaluate("document.activeElement.id || document.activeElement.textContent")
+    assert page.evaluate("document.activeElement !== document.body")
+    assert "3px" in page.evaluate(RING), focused
+    return focused
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until this has the focus."""
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if focus(page) == name:
+            return
+    pytest.fail(f"Tab never leads to {name}")
+
+
+def test_the_keyboard_alone_is_enough_for_a_whole_conversation(
+    launch: Launch, open_page: OpenPage, simulator: SimulatorHandle, question: Speech
+) -> None:
+    """Start, talk, stop the answer, mute, hold, type, look, copy, save, end and start again; and where the focus is."""
+    microphone = open_page(launch(question.path))
+    page, keyboard = microphone.page, microphone.page.keyboard
+    page.context.grant_permissions(["clipboard-read", "clipboard-write", "microphone"])
+
+    tab_to(page, "main")
     keyboard.press("Enter")
-    page.wait_until("listening", "hearing")
-    assert page.page.evaluate("document.activeElement.id") == "main"
-    page.wait_until("speaking")
+    microphone.wait_until("listening", "hearing")
+    assert focus(page) == "main", "End is where Start was"
+
+    simulator.answer_with(LONG_ANSWER)
+    microphone.wait_until("speaking")
+    tab_to(page, "stop")
+    keyboard.press("Enter")
+    microphone.wait_until("listening")
+    assert focus(page) == "heading", "a second press must not end the session"
+
+    tab_to(page, "mute")
+    keyboard.press("Space")
+    microphone.wait_until("muted")
+    assert focus(page) == "mute"
+    keyboard.press("Space")
+    microphone.wait_until("listening")
+    assert focus(page) == "mute"
+
+    tab_to(page, "hold")
+    keyboard.down("Space")
+    microphone.wait_for("airlock.facts.holding")
+    sent = microphone.counter("sentSamples")
+    microphone.wait_for(f"airlock.counters.sentSamples > {sent} + 4800")
+    keyboard.up("Space")
+    simulator.wait_received("input_audio_buffer.commit")
+    assert focus(page) == "hold"
+    microphone.wait_until("speaking")
     keyboard.press("Escape")
-    page.wait_until("listening")
+    microphone.wait_until("hold")
+
+    keyboard.press("Shift+Tab")
+    assert focus(page) == "hands-free"
     keyboard.press("Enter")
-    assert page.state == "ended"
-    assert page.page.evaluate("document.activeElement.id") == "heading"
+    microphone.wait_until("listening")
+    assert focus(page) == "heading"
+
+    tab_to(page, "message")
+    keyboard.type("Good day")
+    keyboard.press("Enter")
+    microphone.wait_for("document.querySelector('#turns').textContent.includes('Good day')")
+    assert focus(page) == "message"
+    microphone.wait_until("speaking")
+    keyboard.press("Escape")
+    microphone.wait_until("listening")
+
+    tab_to(page, "Events")
+    keyboard.press("Enter")
+    tab_to(page, "event-lines")
+    assert "session.created" in page.inner_text("#event-lines")
+
+    page.evaluate("() => document.querySelector('h1').focus()")
+    tab_to(page, "copy")
+    keyboard.press("Enter")
+    microphone.wait_for("document.getElementById('notice').textContent === 'Transcript copied.'")
+    assert "You: Good day" in page.evaluate("navigator.clipboard.readText()")
+    tab_to(page, "save")
+    with page.expect_download() as download:
+        keyboard.press("Enter")
+    assert "You: Good day" in download.value.path().read_text("utf-8")
+
+    page.evaluate("() => document.querySelector('h1').focus()")
+    tab_to(page, "main")
+    keyboard.press("Enter")
+    assert microphone.state == "ended"
+    assert focus(page) == "heading"
+    tab_to(page, "main")
+    keyboard.press("Enter")
+    microphone.wait_until("listening", "hearing")
+    keyboard.press("Enter")
+    assert microphone.state == "ended"
 
 
 def test_every_control_is_reached_by_tab_in_reading_order(scene: Scene) -> None:
@@ -57,16 +157,26 @@ def test_every_control_is_reached_by_tab_in_reading_order(scene: Scene) -> None:
     assert order == expected.split()
 
 
-@pytest.mark.parametrize(("width", "zoom"), [(640, 2), (1280, 4), (550, 2)])
-def test_zoom_needs_no_sideways_scrolling(scene: Scene, width: int, zoom: int) -> None:
-    """What a browser's zoom does to the layout: that many fewer CSS pixels, with fewer device pixels to each."""
-    scene.interrupted()
-    page = scene.page.page
-    page.set_viewport_size({"width": width // zoom, "height": 700})
-    assert page.evaluate("document.documentElement.scrollWidth") <= max(width // zoom, 320)
-    page.set_viewport_size({"width": width, "height": 700})
-    page.evaluate("() => document.documentElement.style.setProperty('font-size', '200%')")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+BUSIEST = [Scene.interrupted, answered, much_said, ended]
+
+
+@pytest.mark.parametrize("reach", BUSIEST, ids=lambda reach: reach.__name__)
+def test_nothing_is_lost_at_twice_the_size(scene: Scene, reach: Reach) -> None:
+    """A browser's zoom means fewer CSS pixels: half of 1280 at 200 %, a quarter at 400 %."""
+    reach(scene)
+    for width in (640, 320):
+        scene.page.page.set_viewport_size({"width": width, "height": 512})
+        assert layout.faults(scene.page.page) == []
+
+
+@pytest.mark.parametrize("reach", BUSIEST, ids=lambda reach: reach.__name__)
+def test_nothing_is_lost_with_text_of_twice_the_size(launch: Launch, stack: Stack, reach: Reach) -> None:
+    scene = scene_in(launch(text_pixels=32).new_context(), stack)
+    assert scene.page.page.evaluate("getComputedStyle(document.body).fontSize") == "32px"
+    reach(scene)
+    for width in (1280, 640, 390):
+        scene.page.page.set_viewport_size({"width": width, "height": 1024})
+        assert layout.faults(scene.page.page) == []
 
 
 def test_reduced_motion_steps_instead_of_waving(scene: Scene) -> None:
@@ -83,30 +193,59 @@ def test_reduced_motion_steps_instead_of_waving(scene: Scene) -> None:
 
 
 def test_what_a_screen_reader_is_told(scene: Scene) -> None:
+    """All of it, word for word: no ticking number, no text as it streams, no answer that was just spoken aloud."""
     page = scene.page.page
     page.evaluate("""() => {
         window.told = [];
-        const status = document.getElementById("status");
-        new MutationObserver(() => told.push(status.textContent)).observe(status, { childList: true });
+        for (const region of document.querySelectorAll("[aria-live], [role=status], [role=alert], [role=log]")) {
+            const note = () => region.textContent && told.push(`${region.id}: ${region.textContent}`);
+            new MutationObserver(note).observe(region, { childList: true, characterData: true, subtree: true });
+        }
     }""")
-    scene.speaking()
-    scene.relay.send("response.output_audio_transcript.done", item_id="item_a", transcript="Five minutes.")
-    told = page.evaluate("told")
-    assert "Listening. Speak when you like." in told
-    assert "Speaking. Start talking to interrupt." in told
-    assert not any("Five minutes" in words for words in told), "it was spoken aloud just now"
-    assert not any("left" in words for words in told), "no ticking number"
-    live = page.evaluate(
-        "[...document.querySelectorAll('[aria-live], [role=status], [role=alert], [role=log]')].map(({id}) => id)"
-    )
-    assert live == ["remedy", "status"]
+    nobody_speaks(scene)
+    scene.live()
+    scene.relay.listen()
+    scene.page.wait_until("hearing")
+    scene.relay.send("input_audio_buffer.speech_stopped", item_id="item_you")
+    scene.relay.told("And how often?", item="item_you")
+    scene.page.wait_until("thinking")
+    scene.relay.speak("Once.", 1.5)
+    scene.page.wait_until("speaking")
+    scene.page.press("Mute")
+    scene.page.press("Unmute")
+    scene.relay.finish("Once.")
+    scene.page.wait_until("listening")
+    scene.page.press("Mute")
+    scene.page.wait_until("muted")
+    scene.page.press("Unmute")
+    scene.page.wait_until("listening")
+    scene.relay.start(60.9)  # the number under the ring goes on and on
+    scene.page.wait_for("document.getElementById('left').textContent === '0:58 left'")
     assert page.get_attribute("#turns li.assistant", "aria-busy") == "false"
-
     page.get_by_text("Settings").click()
     page.get_by_label("Announce each reply").check()
     place = {"item_id": "item_b", "response_id": "resp_b", "output_index": 0, "content_index": 0}
+    scene.relay.send("response.output_text.delta", **place, delta="It works")
     scene.relay.send("response.output_text.done", **place, text="It works once.")
-    scene.page.wait_for("told.at(-1) === 'It works once.'")
+    scene.page.wait_for("told.at(-1) === 'status: It works once.'")
+    scene.relay.close(4403, "session_revoked")
+    scene.page.wait_until("policy")
+    assert page.evaluate("told") == [
+        "status: Allow the microphone. Your browser is asking now, usually near the address bar.",
+        "status: Connecting. Your microphone is ready. Nothing is sent yet.",
+        "status: Listening. Speak when you like.",
+        "status: Hearing you.",
+        "status: One moment.",
+        "status: Speaking. Start talking to interrupt.",
+        "status: You are muted.",
+        "status: You are no longer muted.",
+        "status: Assistant finished. Listening.",
+        "status: Muted. Nothing is being heard. The microphone is still held by this page; End lets it go.",
+        "status: Listening. Speak when you like.",
+        "status: One minute left.",
+        "status: It works once.",
+        "remedy: The operator said so.",
+    ]
 
 
 def test_single_keys_do_nothing_until_they_are_asked_for(scene: Scene) -> None:

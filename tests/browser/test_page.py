@@ -192,3 +192,77 @@ def test_the_end_of_a_session_is_told_at_one_minute_and_at_ten_seconds(scene: Sc
         scene.relay.send("airlock.session.started", **started, provider="OpenAI", stores="nothing")
         scene.page.wait_for(f"told.includes('{words}')")
     assert scene.page.page.evaluate("told.filter((words) => words.endsWith('left.')).length") == 2
+
+
+def test_a_double_click_is_one_click(scene: Scene) -> None:
+    """Else whoever ends a session like that has the microphone on again."""
+    button = scene.page.page.locator("#main")
+    button.dblclick()
+    scene.page.wait_for("airlock.facts.phase === 'live'")
+    button.dblclick()
+    assert scene.page.state == "ended"
+    assert scene.page.counter("tokens") == 1
+
+
+def test_a_key_held_down_is_one_press(scene: Scene) -> None:
+    keyboard = scene.page.page.keyboard
+    scene.page.page.locator("#main").focus()
+    keyboard.down("Enter")
+    scene.page.wait_for("airlock.facts.phase === 'live'")
+    keyboard.down("Enter")  # which the driver reports as a repetition
+    assert scene.page.page.evaluate("airlock.facts.phase") == "live"
+    keyboard.up("Enter")
+
+
+def test_who_types_twice_sees_that_the_first_answer_was_cut(scene: Scene) -> None:
+    scene.type()
+    scene.page.wait_for("airlock.state === 'thinking'")
+    place = {"item_id": "item_a", "response_id": "resp_a", "output_index": 0, "content_index": 0}
+    scene.relay.send("response.output_text.delta", **place, delta="Hello to")
+    scene.page.wait_for("document.querySelectorAll('#turns > li').length === 2")
+    scene.type()
+    assert scene.page.turns()[1] == "Assistant Hello to — interrupted"
+    assert scene.page.page.get_attribute("#turns li.assistant", "aria-busy") == "false"
+
+
+def test_a_paused_page_shows_no_voice(scene: Scene) -> None:
+    scene.live()
+    scene.script("void watched.contexts[0].suspend()")
+    scene.page.wait_until("paused")
+    levels = "() => { window.levels = 0; airlock.addEventListener('level', () => (levels += 1)); }"
+    scene.page.page.evaluate(levels)
+    scene.page.wait_for("levels > 20")
+    assert not scene.page.page.evaluate("document.querySelector('.moving')")
+
+
+def test_a_quiet_room_is_no_wrong_microphone(scene: Scene) -> None:
+    scene.script("""navigator.mediaDevices.getUserMedia = async () => {
+        const context = new AudioContext();
+        const microphone = new MediaStreamAudioDestinationNode(context);
+        const breath = new OscillatorNode(context);
+        breath.connect(new GainNode(context, { gain: 0.0004 })).connect(microphone);
+        breath.start();
+        return microphone.stream;
+    }""")
+    scene.live()
+    scene.page.page.wait_for_timeout(6500)  # nothing happens, which cannot be awaited
+    assert scene.page.text("#notice") == ""
+
+
+def test_a_microphone_is_changed_while_reconnecting_and_never_asked_for_by_a_text_session(scene: Scene) -> None:
+    scene.live()
+    scene.page.wait_for("document.querySelectorAll('#microphone option').length > 1")
+    mint = scene.relay.mint
+    scene.relay.ignore()
+    scene.relay.close(1012)
+    scene.page.wait_until("reconnecting")
+    chosen = scene.page.page.locator("#microphone").select_option(index=1)
+    scene.page.wait_for("watched.tracks.length === 2 && watched.tracks[0].readyState === 'ended'")
+    assert [scene.page.watched("tracks[1].getSettings().deviceId")] == chosen
+    scene.page.press("End")
+
+    scene.relay.mint = mint
+    scene.type()
+    scene.page.wait_for("airlock.facts.phase === 'live'")
+    assert not scene.page.page.locator("#microphone").is_visible()
+    assert scene.page.watched("tracks.length") == 2

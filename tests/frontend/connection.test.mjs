@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Backoff } from "../../frontend/backoff.js";
-import { SCREENS } from "../../frontend/copy.js";
-import { Deadline, clockText } from "../../frontend/deadline.js";
-import { judgeClose, judgeRefusal } from "../../frontend/endings.js";
-import { Heartbeat } from "../../frontend/heartbeat.js";
+import { heartbeat } from "../../frontend/connection.js";
+import { SCREENS, clockText } from "../../frontend/copy.js";
+import { Refusal, nextAttempt } from "../../frontend/endings.js";
+
+function means(code, errorCode, problem, retry) {
+  const refusal = new Refusal(code, {}, errorCode);
+  assert.deepEqual([refusal.problem, refusal.retry], [problem, retry]);
+  assert.ok(SCREENS[problem]);
+}
 
 for (const [closeCode, errorCode, problem, retry] of [
-  [1000, undefined, null, false],
   [1001, "session_expired", "unreachable", true],
   [1005, undefined, "unreachable", true],
   [1006, undefined, "unreachable", true],
@@ -36,10 +39,7 @@ for (const [closeCode, errorCode, problem, retry] of [
   [4429, "too_many_sessions", "busy", false],
   [4999, "never heard of", "error", false],
 ]) {
-  test(`close ${closeCode} ${errorCode ?? ""} is shown as ${problem ?? "an ordinary end"}`, () => {
-    assert.deepEqual(judgeClose(closeCode, errorCode), { problem, retry });
-    if (problem) assert.ok(SCREENS[problem]);
-  });
+  test(`close ${closeCode} ${errorCode ?? ""} is shown as ${problem}`, () => means(closeCode, errorCode, problem, retry));
 }
 
 for (const [status, errorCode, problem, retry] of [
@@ -53,41 +53,38 @@ for (const [status, errorCode, problem, retry] of [
   [500, "internal_error", "provider-down", true],
   [503, "unavailable", "provider-down", true],
 ]) {
-  test(`a token refused with ${status} ${errorCode ?? ""} is shown as ${problem}`, () => {
-    assert.deepEqual(judgeRefusal(status, errorCode), { problem, retry });
-    assert.ok(SCREENS[problem]);
-  });
+  test(`a token refused with ${status} ${errorCode ?? ""} is shown as ${problem}`, () => means(status, errorCode, problem, retry));
 }
 
 test("five attempts, each twice as late, then no more", () => {
-  const backoff = new Backoff({ now: () => 0, random: () => 0.5 });
-  assert.deepEqual(Array.from({ length: 6 }, () => backoff.lost()), [500, 1000, 2000, 4000, 8000, null]);
-  assert.equal(backoff.attempt, 5);
+  const delays = [500, 1000, 2000, 4000, 8000];
+  delays.forEach((delay, made) => assert.deepEqual(nextAttempt(made, -Infinity, 0.5), { attempt: made + 1, delay }));
+  assert.equal(nextAttempt(5, -Infinity), null);
 });
 
 test("delays are spread by 20 %, so that a restart brings nobody back at once", () => {
-  assert.equal(new Backoff({ random: () => 0 }).lost(), 400);
-  assert.equal(new Backoff({ random: () => 1 }).lost(), 600);
+  assert.deepEqual([0, 1].map((random) => nextAttempt(0, 0, random).delay), [400, 600]);
+  const delays = Array.from({ length: 100 }, () => nextAttempt(0, 0).delay);
+  assert.ok(delays.every((delay) => delay >= 400 && delay <= 600) && new Set(delays).size > 50);
 });
 
 test("only half a minute of health starts the count anew", () => {
-  let now = 0;
-  const backoff = new Backoff({ now: () => now, random: () => 0.5 });
-  backoff.lost();
-  backoff.connected();
-  now += 29999;
-  assert.equal(backoff.lost(), 1000);
-  backoff.connected();
-  now += 30000;
-  assert.equal(backoff.lost(), 500);
+  assert.equal(nextAttempt(1, 29999).attempt, 2);
+  assert.equal(nextAttempt(5, 30000).attempt, 1);
 });
 
-test("a deadline counts down by its own clock and stops at zero", () => {
-  const deadline = new Deadline(60, 120, 5000);
-  assert.equal(deadline.secondsLeft(5000), 60);
-  assert.equal(deadline.share(35000), 0.25);
-  assert.equal(deadline.secondsLeft(999999), 0);
-});
+for (const [name, problem] of [
+  ["NotAllowedError", "denied"],
+  ["NotFoundError", "no-microphone"],
+  ["OverconstrainedError", "no-microphone"],
+  ["NotReadableError", "busy-microphone"],
+  ["AbortError", "busy-microphone"],
+  ["SecurityError", "insecure"],
+  ["TypeError", "old-browser"],
+  ["NewError", "error"],
+]) {
+  test(`${name} of the microphone is shown as ${problem}`, () => means(name, undefined, problem, false));
+}
 
 test("clock texts", () => {
   assert.deepEqual([0, 0.2, 59.5, 61, 600, 3599].map(clockText), ["0:00", "0:01", "1:00", "1:01", "10:00", "59:59"]);
@@ -116,12 +113,12 @@ function handIntervals() {
   };
 }
 
-function heartbeat() {
+function beating() {
   const intervals = handIntervals();
   let now = 0;
   const told = [];
   const asked = [];
-  const beat = new Heartbeat({
+  const beat = heartbeat({
     send: (t) => asked.push(t),
     onSlow: (on) => told.push(on ? "slow" : "well"),
     onDead: () => told.push("dead"),
@@ -138,7 +135,7 @@ function heartbeat() {
 }
 
 test("answers in time are nothing to tell", () => {
-  const { beat, told, asked, pass, done } = heartbeat();
+  const { beat, told, asked, pass, done } = beating();
   for (let i = 0; i < 5; i++) {
     pass(1000);
     beat.answered(asked.at(-1));
@@ -150,7 +147,7 @@ test("answers in time are nothing to tell", () => {
 });
 
 test("an answer older than 2 s is slow; when it comes, all is well", () => {
-  const { beat, told, asked, pass, done } = heartbeat();
+  const { beat, told, asked, pass, done } = beating();
   pass(3000);
   assert.deepEqual(told, ["slow"]);
   beat.answered(asked.at(-1));
@@ -159,7 +156,7 @@ test("an answer older than 2 s is slow; when it comes, all is well", () => {
 });
 
 test("no answer for 8 s is a dead connection, told once", () => {
-  const { told, pass, done } = heartbeat();
+  const { told, pass, done } = beating();
   pass(20000);
   assert.deepEqual(told, ["slow", "well", "dead"]);
   done();

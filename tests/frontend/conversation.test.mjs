@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { Conversation } from "../../frontend/conversation.js";
+import { converse } from "../../frontend/conversation.js";
 import { Transcript } from "../../frontend/transcript.js";
 
 const SECOND = 24000;
@@ -14,7 +14,7 @@ let transcript;
 let conversation;
 
 class FakePlayback {
-  latency = 0.03;
+  latency = () => 0.03;
   pushed = [];
   ended = [];
   position = { item: null, played: 0, dropped: 0 };
@@ -39,11 +39,11 @@ function begin({ silent = false } = {}) {
   counters = { receivedSamples: 0, droppedDeltas: 0, lastInterruption: null, lastAnswer: null, usedTokens: 0 };
   playback = silent ? null : new FakePlayback();
   transcript = new Transcript(() => {});
-  conversation = new Conversation({
+  conversation = converse({
     send: (event) => sent.push(event),
     playback,
     transcript,
-    dispatch: (event) => dispatched.push(event.type),
+    dispatch: (type) => dispatched.push(type),
     notice: (text) => noticed.push(text),
     counters,
   });

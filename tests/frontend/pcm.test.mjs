@@ -1,8 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { decodeBase64, decodeWithAtob, encodeBase64, encodeWithBtoa } from "../../frontend/audio/base64.js";
-import { float, loudness, pcm16 } from "../../frontend/audio/pcm.js";
+import {
+  decodeBase64,
+  decodeWithAtob,
+  encodeBase64,
+  encodeWithBtoa,
+  float,
+  loudness,
+  pcm16,
+} from "../../frontend/audio/pcm.js";
 
 for (const [sample, expected] of [
   [0, 0],

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 
-import { WIRE_SAMPLES_PER_MS } from "../../frontend/audio/pcm.js";
+import { MILLISECOND } from "../../frontend/audio/pcm.js";
 import { PlaybackQueue } from "../../frontend/audio/playback-queue.js";
 
 const BLOCK = 128;
@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 
 function samples(milliseconds, value = 16384) {
-  return new Int16Array(milliseconds * WIRE_SAMPLES_PER_MS).fill(value);
+  return new Int16Array(milliseconds * MILLISECOND).fill(value);
 }
 
 function read(blocks) {
@@ -25,7 +25,7 @@ function read(blocks) {
 
 test("nothing waits: silence, and nothing is counted", () => {
   assert.ok(read(3).every((sample) => sample === 0));
-  assert.deepEqual([queue.totalPlayed, queue.underruns, events.length], [0, 0, 0]);
+  assert.deepEqual([queue.counters.playedSamples, queue.counters.underruns, events.length], [0, 0, 0]);
 });
 
 test("it starts when 60 ms wait, not before", () => {
@@ -49,7 +49,7 @@ test("every sample is played once, the last partial block too", () => {
   const output = read(20);
   for (let i = 0; i < speech.length; i++) assert.equal(Math.round(output[i] * 32767), speech[i]);
   assert.deepEqual(events, [["started", "a", 0], ["finished", "a", 2000]]);
-  assert.deepEqual([queue.totalPlayed, queue.underruns], [2000, 0]);
+  assert.deepEqual([queue.counters.playedSamples, queue.counters.underruns], [2000, 0]);
 });
 
 test("after the last sample the level falls to zero without a step", () => {
@@ -66,7 +66,7 @@ test("two items follow without a gap and are counted apart", () => {
   queue.end("a");
   queue.end("b");
   const output = read(20);
-  assert.ok(output.subarray(0, 30 * WIRE_SAMPLES_PER_MS).every((sample) => sample > 0));
+  assert.ok(output.subarray(0, 30 * MILLISECOND).every((sample) => sample > 0));
   assert.deepEqual(events, [
     ["started", "a", 0],
     ["finished", "a", 240],
@@ -81,9 +81,9 @@ test("a flush in the middle of an item tells how much of it was played", () => {
   read(5);
   assert.deepEqual(queue.flush(), { item: "a", played: 5 * BLOCK, dropped: 4800 - 5 * BLOCK });
   const after = read(2);
-  assert.ok(after.subarray(5 * WIRE_SAMPLES_PER_MS).every((sample) => sample === 0));
-  assert.equal(queue.underruns, 0);
-  assert.equal(queue.totalPlayed, 5 * BLOCK);
+  assert.ok(after.subarray(5 * MILLISECOND).every((sample) => sample === 0));
+  assert.equal(queue.counters.underruns, 0);
+  assert.equal(queue.counters.playedSamples, 5 * BLOCK);
 });
 
 test("a flush names the item sounding, not the one written last", () => {
@@ -103,7 +103,7 @@ test("a flush before the first sample has played nothing", () => {
 test("running dry in the middle of an item is an underrun, and the next start waits for more", () => {
   queue.push("a", samples(60));
   read(13);
-  assert.equal(queue.underruns, 1);
+  assert.equal(queue.counters.underruns, 1);
   queue.push("a", samples(90));
   assert.ok(read(1).every((sample) => sample === 0));
   queue.push("a", samples(10));
@@ -117,8 +117,8 @@ test("the wait grows to 240 ms and no further", () => {
     queue.push("a", samples(240));
     read(46);
   }
-  assert.equal(queue.underruns, 10);
-  assert.equal(queue.threshold, 240 * WIRE_SAMPLES_PER_MS);
+  assert.equal(queue.counters.underruns, 10);
+  assert.equal(queue.threshold, 240 * MILLISECOND);
 });
 
 test("an item whose end is learnt after its last sample was played is finished then", () => {
@@ -141,8 +141,8 @@ test("more than five minutes wait for nobody: what comes then is left out and co
   const minute = samples(60000);
   for (let i = 0; i < 5; i++) queue.push("a", minute);
   queue.push("a", samples(1));
-  assert.deepEqual([queue.waiting, queue.overflowed], [5 * minute.length, 24]);
+  assert.deepEqual([queue.waiting, queue.counters.overflowedSamples], [5 * minute.length, 24]);
   read(1);
   queue.push("a", samples(1));
-  assert.equal(queue.overflowed, 24);
+  assert.equal(queue.counters.overflowedSamples, 24);
 });

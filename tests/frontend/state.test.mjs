@@ -10,8 +10,8 @@ const EVENTS = [
   { type: "microphone" },
   { type: "connected" },
   { type: "dropped", attempt: 3 },
-  { type: "ended", details: { seconds: 61, turns: 2 } },
-  ...Object.keys(SCREENS).map((problem) => ({ type: "failed", problem, details: { message: "Why." } })),
+  { type: "over", details: { seconds: 61, turns: 2 } },
+  ...Object.keys(SCREENS).map((problem) => ({ type: "over", problem, details: { message: "Why." } })),
   { type: "cancelled" },
   { type: "muted", on: true },
   { type: "muted", on: false },
@@ -118,5 +118,5 @@ test("a start in the middle of a session changes nothing", () => {
 test("the button stands for one thing in every state", () => {
   assert.equal(describe("idle", IDLE).main.text, "Start talking");
   assert.equal(describe("listening", live()).main.text, "End");
-  assert.equal(describe("ended", after({ type: "start", mode: "voice" }, "ended")).main.text, "Start again");
+  assert.equal(describe("ended", after({ type: "start", mode: "voice" }, "over")).main.text, "Start again");
 });

@@ -1,0 +1,99 @@
+/** The connection to the relay: events as JSON, audio as base64 within them, and whether it is slow or dead. */
+
+import { encodeBase64 } from "./audio/pcm.js";
+
+const MOST_BUFFERED_BYTES = 256 * 1024; // stale speech is worse than a gap
+const EVERY_MS = 2000;
+const SLOW_MS = 2000;
+const DEAD_MS = 8000;
+
+/**
+ * `onEvent(event)` for every event; `onSent(event)` for what went out; `onSlow(on)`; and once `onClose(code, lastError)`,
+ * except after `close`.
+ */
+export function connect(url, token, { onEvent, onSent, onSlow, onClose }) {
+  // The token travels as a subprotocol: browsers cannot set headers, and addresses end up in logs.
+  const socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${token}`, "airlock.v1"]);
+  const beat = heartbeat({ send: (t) => send({ type: "airlock.ping", t }), onSlow, onDead: () => onClose(1006) });
+  let lastError;
+  socket.onmessage = ({ data }) => {
+    const event = JSON.parse(data);
+    if (event.type === "error") lastError = event.error;
+    if (event.type === "airlock.session.started") beat.start(); // only a relay that speaks airlock.v1 would answer
+    if (event.type === "airlock.pong") beat.answered();
+    onEvent(event);
+  };
+  socket.onclose = ({ code }) => onClose(code, lastError);
+
+  /** False if the connection is not open. */
+  function send(event) {
+    if (socket.readyState !== WebSocket.OPEN) return false;
+    socket.send(JSON.stringify(event));
+    onSent(event);
+    return true;
+  }
+
+  return {
+    send,
+    ping: beat.ask,
+
+    /** Sends PCM16 samples; false if the connection cannot take them now. */
+    sendAudio(samples) {
+      if (socket.bufferedAmount > MOST_BUFFERED_BYTES) return false;
+      return send({ type: "input_audio_buffer.append", audio: encodeBase64(new Uint8Array(samples.buffer)) });
+    },
+
+    close() {
+      beat.stop();
+      socket.onmessage = socket.onclose = null;
+      socket.close(1000);
+    },
+  };
+}
+
+/**
+ * Notices a connection that has become slow or dead by asking for an answer. `bufferedAmount` cannot tell: the first
+ * megabytes vanish into the system's buffers.
+ */
+export function heartbeat({ send, onSlow, onDead, now = () => performance.now() }) {
+  let timer;
+  let askedAt;
+  let waiting = false;
+  let slow = false;
+
+  function ask() {
+    if (waiting) return;
+    waiting = true;
+    send((askedAt = now()));
+  }
+
+  function answered() {
+    waiting = false;
+    tell(false);
+  }
+
+  function tell(isSlow) {
+    if (isSlow !== slow) onSlow((slow = isSlow));
+  }
+
+  function beat() {
+    const passed = now() - askedAt;
+    if (!waiting) return passed >= EVERY_MS && ask();
+    tell(passed > SLOW_MS);
+    if (passed <= DEAD_MS) return;
+    stop();
+    onDead();
+  }
+
+  function start() {
+    timer = setInterval(beat, EVERY_MS / 4);
+    ask();
+  }
+
+  function stop() {
+    clearInterval(timer);
+    answered();
+  }
+
+  return { ask, answered, start, stop };
+}
