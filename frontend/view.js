@@ -81,7 +81,7 @@ export function time(left) {
 }
 
 export function turn({ id, who, text, final, interrupted }) {
-  const inSight = page.composer.getBoundingClientRect().bottom <= innerHeight;
+  const inSight = page.composer.getBoundingClientRect().bottom < innerHeight + 1;
   if (!rows.has(id)) {
     const item = make("li", `turn ${who}`);
     if (who !== "note") item.append(make("span", "who", NAMES[who]));

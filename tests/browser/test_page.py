@@ -266,3 +266,15 @@ def test_a_microphone_is_changed_while_reconnecting_and_never_asked_for_by_a_tex
     scene.page.wait_for("airlock.facts.phase === 'live'")
     assert not scene.page.page.locator("#microphone").is_visible()
     assert scene.page.watched("tracks.length") == 2
+
+
+def test_who_types_goes_on_seeing_the_field(scene: Scene) -> None:
+    scene.ready()
+    page = scene.page.page
+    page.set_viewport_size({"width": 390, "height": 500})
+    page.locator("#composer").scroll_into_view_if_needed()
+    place = {"item_id": "item_b", "response_id": "resp_b", "output_index": 0, "content_index": 0}
+    for line in range(30):
+        scene.relay.send("response.output_text.delta", **place, delta=f"Line {line}.\n")
+    scene.page.wait_for("document.getElementById('turns').textContent.includes('Line 29.')")
+    assert page.evaluate("document.getElementById('composer').getBoundingClientRect().bottom < innerHeight + 1")
