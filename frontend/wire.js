@@ -72,9 +72,8 @@ function wave(now) {
 }
 
 function draw(path, d, moves) {
-  if (path.getAttribute("d") === d) return;
-  path.setAttribute("d", d);
   path.classList.toggle("moving", moves);
+  if (path.getAttribute("d") !== d) path.setAttribute("d", d);
 }
 
 reduced.onchange = wake;
