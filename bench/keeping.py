@@ -31,7 +31,7 @@ def keep(results: Results | Soak, file: Path | None, say: Callable[[str], None],
     file = PUBLISHED / f"{name}.json" if publish else file or FOLDER / f"{name}.json"
     picture = ROOT / f"docs/pictures/{name}.svg" if publish else file.with_suffix(".svg")
     file.parent.mkdir(exist_ok=True)
-    say(f"Writing {file.name} and {picture.name} into {file.parent} and {picture.parent}")
+    say(f"Writing {file} and {picture}")
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if publish:
         PAGE.write_text(page_with_tables(PAGE.read_text("utf-8")), "utf-8")
