@@ -33,8 +33,8 @@ WARM_UP_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 10.0
 SAMPLED_TRIPS: Final = 7
-"""Of so many trips one is looked at while a flow goes on: to sort them all would keep appends waiting. Prime, so that it
-is not always the same sessions' turn."""
+"""Of so many trips one is looked at while a flow goes on: to sort them all would keep appends waiting. A prime, so that
+it is not always the same sessions' turn."""
 _LEAST_DELTA_BYTES: Final = 1_200
 """No other event is as large once a session is open."""
 _TEXT: Final = WSMsgType.TEXT
