@@ -135,7 +135,7 @@ async def test_a_lease_is_renewed_and_rebuilt_when_redis_lost_it(
 ) -> None:
     monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.02)
     holder, whose = make_leases(redis), claims()
-    async with holder.hold(whose, "sess_1") as lost:
+    async with holder.hold(whose, "sess_1") as (lost, _):
         first = await run_out(redis, holder, whose)
         await until_true(lambda: renewed_since(redis, holder, whose, first))
         await redis.flushall()
@@ -179,7 +179,7 @@ async def test_a_lease_that_cannot_be_renewed_is_lost_when_it_runs_out_and_not_b
     with RedisServer() as server:
         redis = connect(server.url)
         loop = asyncio.get_running_loop()
-        async with make_leases(redis).hold(claims(), "sess_1") as lost:
+        async with make_leases(redis).hold(claims(), "sess_1") as (lost, _):
             held_at = loop.time()
             server.stop()
             await asyncio.wait_for(asyncio.shield(lost), 5)
@@ -266,5 +266,5 @@ async def test_a_renewal_that_breaks_loses_the_lease(redis: RedisClient, monkeyp
         raise ZeroDivisionError
 
     monkeypatch.setattr(leases, "_renew", broken)
-    async with leases.hold(claims(), "sess_1") as lost, asyncio.timeout(5):
+    async with leases.hold(claims(), "sess_1") as (lost, _), asyncio.timeout(5):
         await lost
