@@ -35,7 +35,7 @@ def test_a_killed_worker_is_replaced_and_the_others_serve_on(tmp_path: Path) -> 
     with small_service(tmp_path, 3) as small:
         before = small.pids()
         os.kill(before[2], signal.SIGKILL)
-        eventually(lambda: bool(small.lines("worker.end", worker=2, reason="signal 9", level="error")))
+        eventually(lambda: bool(small.lines("worker.end", worker=2, reason="signal 9", level="warning")))
         eventually(lambda: small.ready() == (200, {"status": "ok", "workers": {"ready": 3, "of": 3}}))
         after = small.pids()
         assert after == before | {2: after[2]}
@@ -224,7 +224,7 @@ def test_a_worker_that_does_not_end_is_killed_and_told(tmp_path: Path) -> None:
         small.stall()
         small.process.terminate()
         assert small.process.popen.wait(20) == 1
-        assert len(small.lines("worker.end", reason="signal 9", level="error")) == 1
+        assert len(small.lines("worker.end", reason="signal 9", level="warning")) == 1
         assert not any(map(is_alive, small.pids().values()))
 
 
