@@ -132,7 +132,7 @@ class Surroundings:
             self.redis_binary = Path(installed) if installed else find_binary()
             self.redis = running.enter_context(RedisServer(binary=self.redis_binary))
             insights = running.enter_context(_python("telemetry", "local_cloud.application_insights"))
-            self.api_key = "ak_" + secrets.token_urlsafe(32)
+            self.api_key = f"ak_{secrets.token_urlsafe(32)}"
             caller = {
                 "name": "bench",
                 "sha256": hashlib.sha256(self.api_key.encode()).hexdigest(),
@@ -186,7 +186,6 @@ class Contender:
     """
 
     name: str
-    label: str
     start: Callable[[Surroundings], ChildServer] | None
     tls: bool = False
     needs_token: bool = False
@@ -204,7 +203,7 @@ class Contender:
         processes = len(list(process_tree.members(server.pid)))
         if processes < self.least_processes:
             server.stop()
-            raise CannotRun(f"{self.least_processes} processes were expected, and there are {processes}")
+            raise CannotRun(f"it should have {self.least_processes} processes or more, and has {processes}")
         return server
 
     def place(self, around: Surroundings, server: ChildServer | None) -> Place:
@@ -338,16 +337,16 @@ def _litellm(around: Surroundings) -> ChildServer:
 CONTENDERS: Final = {
     contender.name: contender
     for contender in (
-        Contender("direct", "direct", None),
-        Contender("nginx", "nginx", _nginx(tls=False)),
-        Contender("relay", "**Airlock**", _relay(), needs_token=True),
-        Contender("relay-aiohttp", "Airlock, `WEBSOCKETS=aiohttp`", _relay(WEBSOCKETS="aiohttp"), needs_token=True),
-        Contender("relay-workers", "Airlock, `WORKERS=2`", _relay(WORKERS="2"), needs_token=True, least_processes=3),
-        Contender("aiohttp", "aiohttp pump", _aiohttp_pump(tls=False)),
-        Contender("openai", "`openai` SDK pump", _openai_pump),
-        Contender("litellm", "LiteLLM", _litellm),
-        Contender("nginx-tls", "nginx, `wss` upstream", _nginx(tls=True), tls=True),
-        Contender("relay-tls", "**Airlock, `wss` upstream**", _relay(tls=True), tls=True, needs_token=True),
-        Contender("aiohttp-tls", "aiohttp pump, `wss` upstream", _aiohttp_pump(tls=True), tls=True),
+        Contender("direct", None),
+        Contender("nginx", _nginx(tls=False)),
+        Contender("relay", _relay(), needs_token=True),
+        Contender("relay-aiohttp", _relay(WEBSOCKETS="aiohttp"), needs_token=True),
+        Contender("relay-workers", _relay(WORKERS="2"), needs_token=True, least_processes=3),
+        Contender("aiohttp", _aiohttp_pump(tls=False)),
+        Contender("openai", _openai_pump),
+        Contender("litellm", _litellm),
+        Contender("nginx-tls", _nginx(tls=True), tls=True),
+        Contender("relay-tls", _relay(tls=True), tls=True, needs_token=True),
+        Contender("aiohttp-tls", _aiohttp_pump(tls=True), tls=True),
     )
 }

@@ -1,16 +1,27 @@
 """The load generator notices whatever would make a figure worthless."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport, ws_create_server
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
 
 from bench import load
 from bench.load import WentWrong
 from bench.orders import Flow, Place, SetUp
 from bench.upstream import Model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark needs Linux")
 
 Answer = Callable[[Model, WSTransport, WSFrame, int], bool]
 """What a model does with its so manieth frame instead of answering it; False if nothing."""
@@ -126,6 +137,18 @@ async def test_a_session_that_fails_fails_the_measurement(instead: Answer, says:
 async def test_sessions_that_cannot_be_opened_fail_the_measurement() -> None:
     with pytest.raises(WentWrong, match="cannot connect"):
         await load.flow(flow(Place(url="ws://127.0.0.1:1/"), in_flight=1))
+
+
+async def test_why_a_session_was_refused_is_told() -> None:
+    refusal = WSUpgradeResponse.create_error_response(503, b"come later")
+    server = await ws_create_server(
+        lambda _: WSUpgradeResponseWithListener(refusal, None), "127.0.0.1", 0, use_aiofastnet=False
+    )
+    try:
+        with pytest.raises(WentWrong, match=r"503.* come later"):
+            await load.flow(flow(Place(url=f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"), in_flight=1))
+    finally:
+        server.close()
 
 
 async def test_a_set_up_counts_its_losses_too() -> None:
