@@ -220,6 +220,7 @@ def test_what_a_screen_reader_is_told(scene: Scene) -> None:
     scene.page.press("Unmute")
     scene.page.wait_until("listening")
     scene.relay.start(60.9)  # the number under the ring goes on and on
+    scene.relay.send("airlock.session.expiring", seconds_left=60)
     scene.page.wait_for("document.getElementById('left').textContent === '0:58 left'")
     assert page.get_attribute("#turns li.assistant", "aria-busy") == "false"
     page.get_by_text("Settings").click()
@@ -242,7 +243,7 @@ def test_what_a_screen_reader_is_told(scene: Scene) -> None:
         "status: Assistant finished. Listening.",
         "status: Muted. Nothing is being heard. The microphone is still held by this page; End lets it go.",
         "status: Listening. Speak when you like.",
-        "status: One minute left.",
+        "status: 60 seconds left.",
         "status: It works once.",
         "remedy: The operator said so.",
     ]
