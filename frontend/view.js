@@ -116,7 +116,7 @@ export function ledger(provider, stores) {
   const kept = stores === "nothing" ? "No audio. No transcript." : `The relay keeps: ${stores}.`;
   write({
     path: `This browser → this relay → ${provider}. Nowhere else.`,
-    kept: `${kept} The text above lives in this tab only. The retention rules of ${provider} apply there.`,
+    kept: `${kept} The text above lives in this tab only. There, ${provider}'s own retention rules apply.`,
   });
 }
 

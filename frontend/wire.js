@@ -72,7 +72,7 @@ function wave(now) {
 }
 
 function draw(path, d, moves) {
-  path.classList.toggle("moving", moves);
+  path.classList.toggle("moving", Boolean(moves));
   if (path.getAttribute("d") !== d) path.setAttribute("d", d);
 }
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Route
 
-from tests.browser.scripted_relay import Scene
+from tests.browser.scripted_relay import Scene, place_of
 
 pytestmark = pytest.mark.browser
 
@@ -216,8 +216,7 @@ def test_a_key_held_down_is_one_press(scene: Scene) -> None:
 def test_who_types_twice_sees_that_the_first_answer_was_cut(scene: Scene) -> None:
     scene.type()
     scene.page.wait_for("airlock.state === 'thinking'")
-    place = {"item_id": "item_a", "response_id": "resp_a", "output_index": 0, "content_index": 0}
-    scene.relay.send("response.output_text.delta", **place, delta="Hello to")
+    scene.relay.send("response.output_text.delta", **place_of("a"), delta="Hello to")
     scene.page.wait_for("document.querySelectorAll('#turns > li').length === 2")
     scene.type()
     assert scene.page.turns()[1] == "Assistant Hello to — interrupted"
@@ -272,8 +271,7 @@ def test_who_types_goes_on_seeing_the_field(scene: Scene) -> None:
     page = scene.page.page
     page.set_viewport_size({"width": 390, "height": 500})
     page.locator("#composer").scroll_into_view_if_needed()
-    place = {"item_id": "item_b", "response_id": "resp_b", "output_index": 0, "content_index": 0}
     for line in range(30):
-        scene.relay.send("response.output_text.delta", **place, delta=f"Line {line}.\n")
+        scene.relay.send("response.output_text.delta", **place_of("b"), delta=f"Line {line}.\n")
     scene.page.wait_for("document.getElementById('turns').textContent.includes('Line 29.')")
     assert page.evaluate("document.getElementById('composer').getBoundingClientRect().bottom < innerHeight + 1")
