@@ -135,7 +135,7 @@ def test_what_the_fast_path_accepts_the_slow_path_rebuilds_to_the_same_bytes(fra
 @given(raw=st.binary(max_size=200))
 def test_audio_bytes_counts_what_a_strict_decode_yields(raw: bytes) -> None:
     text = base64.b64encode(raw)
-    assert audio_bytes(text, 1) == audio_bytes(text.decode(), 1) == audio_bytes(memoryview(text), 1) == len(raw)
+    assert audio_bytes(text, 1) == audio_bytes(text.decode(), 1) == len(raw)
     if len(raw) % 2:
         with pytest.raises(InvalidAudio):
             audio_bytes(text, 2)
