@@ -1,11 +1,13 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-cloud install test check soak format lock clean packages static
+.PHONY: help run run-cloud install test check soak audit sbom format lock clean packages static
 
 # The interpreter to make the environment with: PYTHON3=/path/to/python make install. Unset, a suitable one is looked for.
 PYTHON3 ?=
 # Options of `make run`: make run ARGS="--verbose"
 ARGS ?=
+# Where the bill of materials goes.
+SBOM ?= build/sbom.json
 
 PYTHON := .venv/bin/python
 # Say which lock file the environment was last installed from; `make run` is content with either.
@@ -30,7 +32,7 @@ run-cloud: $(RUN_INSTALLED) ## the same in production mode, with stand-ins for A
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
 test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run all but the soak
-	$(PYTEST)
+	$(PYTEST) -p tests.named_tests
 
 check: static ## lint, types, page tests and the fast tests
 	$(PYTEST) -m "not (end_to_end or browser or soak)"
@@ -47,6 +49,13 @@ static: $(DEV_INSTALLED)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	scripts/test_frontend.sh
+
+audit: $(DEV_INSTALLED) ## ask for known weaknesses of the locked packages; says when nobody could be asked
+	@$(PYTHON) -m scripts.audit_packages
+
+sbom: $(DEV_INSTALLED) ## write the bill of materials of what is installed to run it (CycloneDX)
+	@mkdir -p $(dir $(SBOM))
+	@$(PYTHON) -m cyclonedx_py requirements requirements.lock --output-reproducible --of JSON -o $(SBOM)
 
 format: $(DEV_INSTALLED) ## format the code and sort the imports
 	$(PYTHON) -m ruff check --fix-only --select I .

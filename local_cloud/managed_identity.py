@@ -150,7 +150,7 @@ class ManagedIdentity(StandIn[Behaviour]):
                 "access_token": issued.token,
                 "expires_on": str(issued.expires_at),
                 "resource": resource,
-                "token_type": "Bearer",
+                "token_type": "Bearer",  # nosec B105 - what kind of token, not one
                 "client_id": identity,
             }
         )

@@ -20,7 +20,8 @@ def main() -> None:
     missing = scrubbing_environment(os.environ)
     if missing:
         # The allocator is chosen before Python starts, so start once more, as the same process.
-        os.execve(sys.executable, [sys.executable, "-m", "relay", *sys.argv[1:]], os.environ | missing)  # noqa: S606
+        command = [sys.executable, "-m", "relay", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | missing)  # noqa: S606 - no shell
     forbid_dumps()
     settings, secrets = load(RelaySettings, RelaySecrets)
     telemetry = start_telemetry(settings, "relay")

@@ -271,7 +271,7 @@ async def _comes_before(first: Callable[[], Awaitable[None]], other: asyncio.Eve
 def _hand_over(door: web.AppRunner, runner: web.AppRunner) -> None:
     old, new = door.server, runner.server
     assert isinstance(old, _Server)  # noqa: S101 - both are made above
-    assert isinstance(new, _Server)  # noqa: S101
+    assert isinstance(new, _Server)  # noqa: S101 - the same
     old.successor = new
 
 

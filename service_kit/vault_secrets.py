@@ -135,7 +135,7 @@ class VaultSecrets(Secrets[SecretsT]):
         if self.are_there:
             first, longest = min(LATER_RETRY_SECONDS, self._refresh_seconds), self._refresh_seconds
         pause = min(first * 2.0 ** min(failures - 1, 16), longest)
-        pause *= random.uniform(1 - JITTER, 1.0)  # noqa: S311
+        pause *= random.uniform(1 - JITTER, 1.0)  # noqa: S311 - the same
         if retry_after is not None and retry_after <= MAX_RETRY_AFTER_SECONDS:
             pause = max(pause, retry_after)
         return pause

@@ -133,7 +133,8 @@ class Stack:
             if simulator_port is not None:
                 self.simulator_url = f"http://127.0.0.1:{simulator_port}"
                 listen = ("--host", "127.0.0.1", "--port", str(simulator_port), *self._simulator_arguments)
-                self._start("simulator", "local_cloud.realtime", base, f"{self.simulator_url}/", *listen)
+                self.environment = base
+                self._start("simulator", "local_cloud.realtime", {}, f"{self.simulator_url}/", *listen)
             self.environment = compose_environment(
                 {**base, "OPENAI_BASE_URL": self._openai_base_url or "", **USUAL, **self._given},
                 page_port=page_port,
@@ -141,14 +142,9 @@ class Stack:
                 redis_url=self.redis.url,
                 simulator_port=simulator_port,
             )
-            token_service = {**self.environment, "PORT": str(page_port)}
-            self._start("token_service", "token_service", token_service, f"{self.page_url}/readyz")
+            self.start_token_service("token_service", page_port)
             for index, port in enumerate(relay_ports):
-                relay = {**self.environment, "PORT": str(port)}
-                if "OPERATOR_PORT" in self.environment:
-                    relay["OPERATOR_PORT"] = str(free_port())
-                    self.relay_operator_urls.append(f"http://127.0.0.1:{relay['OPERATOR_PORT']}")
-                self._start(f"relay-{index}", self._relay_module, relay, f"http://localhost:{port}/readyz")
+                self.start_relay(f"relay-{index}", port)
             self._cleanup = started.pop_all()
         return self
 
@@ -159,7 +155,20 @@ class Stack:
         """What all processes printed so far."""
         return "\n".join(process.log() for process in self.processes.values())
 
+    def start_token_service(self, name: str, port: int) -> None:
+        """Start one, the first or another beside it, and wait until it is ready."""
+        self._start(name, "token_service", {"PORT": str(port)}, f"http://localhost:{port}/readyz")
+
+    def start_relay(self, name: str, port: int) -> None:
+        """Start one, and wait until it is ready."""
+        ports = {"PORT": str(port)}
+        if "OPERATOR_PORT" in self.environment:
+            ports["OPERATOR_PORT"] = str(free_port())
+            self.relay_operator_urls.append(f"http://127.0.0.1:{ports['OPERATOR_PORT']}")
+        self._start(name, self._relay_module, ports, f"http://localhost:{port}/readyz")
+
     def _start(self, name: str, module: str, environment: dict[str, str], ready_url: str, *arguments: str) -> None:
+        environment = {**self.environment, **environment}
         process = Process(module, *arguments, environment=environment, log_path=self.folder / f"{name}.log")
         self.processes[name] = process
         process.wait_until_ready(ready_url)

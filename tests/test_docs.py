@@ -1,20 +1,30 @@
 """The documents say what the code does: codes, settings, links, and the tests that pages name."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from relay import policy
+from relay.leases import LEASE_SECONDS
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
 from scripts.print_errors import errors_page
 from scripts.print_telemetry import page_with, tables
+from service_kit.live_entries import ENTRY_SECONDS
 from service_kit.profiles import CLIENT_CONTENT, CLIENT_EVENTS
+from service_kit.revocation import END_SECONDS, LONGEST_SESSION_SECONDS
 from service_kit.secrets import variable_of
 from service_kit.session_fields import FIELDS
+from service_kit.session_token import MAX_TOKEN_SECONDS
+from service_kit.tally import KEPT_SECONDS
+from tests import named_tests
+from token_service.backoff import REMEMBERED_SECONDS
 from token_service.callers import CallerKey
+from token_service.mint_rates import WINDOW_SECONDS
 from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 
@@ -62,18 +72,56 @@ def test_files_that_the_readme_names_exist() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 
-@pytest.mark.parametrize("page", ["SECURITY.md", "docs/faults.md", "docs/threats.md"])
+@pytest.mark.parametrize("page", named_tests.PAGES)
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     """Tests are named as ``tests/path.py::test_name`` (Python) or ``tests/path.test.mjs`` (page)."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
+    named = sorted(named_tests.named_tests(page, soak=True))
     assert len(named) >= 20
-    missing = [
-        f"{path}::{name}"
-        for path, name in named
-        if not (ROOT / path).is_file() or f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
-    ]
+    missing = []
+    for path, name in (test.split("::") for test in named):
+        source = ROOT / path
+        if not source.is_file() or f"def {name}(" not in source.read_text(encoding="utf-8"):
+            missing.append(f"{path}::{name}")
     assert missing == []
+
+
+def test_make_test_fails_where_a_named_test_did_not_run() -> None:
+    """The plugin itself: run with one named test out of all, it fails and says what is missing."""
+    one = sorted(named_tests.named_tests("docs/controls.md", soak=False))[0]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.named_tests", "--no-header", "tests/test_project.py"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED
+    assert f"NAMED BY A PAGE, NOT PASSED {one}" in run.stdout
+    assert "tests/test_project.py::" not in run.stdout
+    assert "-p tests.named_tests" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_control_has_a_state_and_what_is_built_a_test() -> None:
+    text = (ROOT / "docs/controls.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("| ")
+    ]
+    controls = [row for row in rows if row[0] not in ("Control", "Requirement", "---")]
+    assert len(controls) > 80
+    assert [row for row in controls if len(row) != 4] == []
+    assert [row for row in controls if row[2] not in ("built", "template", "operator", "none needed")] == []
+    assert [row for row in controls if row[2] in ("built", "template") and "::test_" not in row[3]] == []
+
+
+def test_security_page_s_retention_is_the_code_s() -> None:
+    rows = {
+        line.split(" | ")[0].removeprefix("| "): line.split(" | ")[2]
+        for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines()
+        if line.count(" | ") == 3
+    }
+    assert rows["what a token stands for"] == f"{MAX_TOKEN_SECONDS} s at most"
+    assert LEASE_SECONDS == ENTRY_SECONDS
+    assert rows["leases, list of live sessions"] == f"{LEASE_SECONDS} s after the last renewal"
+    assert (WINDOW_SECONDS, REMEMBERED_SECONDS) == (60, 3_600)
+    assert rows["rates; sums of quotas"].startswith("a minute to an hour;")
+    assert rows["counts of refusals by code"] == f"{KEPT_SECONDS // 3_600} h"
+    assert END_SECONDS == LONGEST_SESSION_SECONDS + 5 * 60
+    assert rows["orders and blocks"].startswith("the longest session and 5 min;")
 
 
 def test_limits_page_names_every_limit_and_ceiling() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = {"help", "run", "install", "test", "check", "soak", "format", "lock", "clean"}
+VERBS = {"help", "run", "install", "test", "check", "soak", "audit", "sbom", "format", "lock", "clean"}
 PACKAGES = {"service_kit", "token_service", "relay", "local_cloud"}
 MAY_IMPORT = {
     "service_kit": set[str](),

@@ -36,6 +36,7 @@ from token_service.operators.handlers import Operators
 from token_service.page import add_page, page_headers, read_page
 from token_service.reception import Reception
 from token_service.secrets import TokenServiceSecrets
+from token_service.security_txt import add_security_txt
 from token_service.settings import TokenServiceSettings
 from token_service.token_store import TokenStore
 
@@ -143,6 +144,8 @@ def create_app(
     app.router.add_post("/v1/realtime/client_secrets", client_secrets.create)
     app.router.add_get("/v1/limits", own_limits.show)
     add_document(app, openapi.PATH, openapi.public_document())
+    if settings.security_contact is not None:
+        add_security_txt(app, settings.security_contact)
     if settings.serve_page:
         add_page(app, read_page(settings.page_folder, provider=settings.provider), page_headers(settings.relay_origin))
     return app

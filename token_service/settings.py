@@ -15,6 +15,7 @@ from service_kit.upstreams import has_tls, provider_names
 from token_service.callers import ANONYMOUS_TENANT, MintsPerMinute, QuotaCount, QuotaUsd
 from token_service.identity import IdentityRules, check_claim
 from token_service.issuer_keys import KEY_KIND, check_issuer
+from token_service.security_txt import check_contact
 
 _RELAY_URL: Final = re.compile(r"(wss?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)(?:/[^\s?#]*)?")
 """A WebSocket URL without credentials, query or fragment. Its first group, the origin, goes into the page's CSP."""
@@ -47,6 +48,7 @@ class TokenServiceSettings(ServiceSettings):
     relay_url: str = "ws://localhost:8081/v1/realtime"
     page_folder: Path = Path(__file__).parent.parent / "frontend"
     serve_page: bool = False
+    security_contact: str | None = None
 
     @field_validator("callers")
     @classmethod
@@ -126,6 +128,11 @@ class TokenServiceSettings(ServiceSettings):
         if serve_page and folder is not None and not (folder / "index.html").is_file():
             raise ValueError(f"there is no index.html in {folder}")
         return serve_page
+
+    @field_validator("security_contact")
+    @classmethod
+    def _contact_is_an_address(cls, contact: str | None) -> str | None:
+        return None if contact is None else check_contact(contact)
 
     def check_list(self) -> list[str]:
         """See :class:`ServiceSettings`."""

@@ -34,12 +34,12 @@ PHRASES = [
 def synthesise(text: str, folder: Path) -> bytes:
     """Return ``text`` spoken, without silence around it, as µ-law at ``RATE_HZ``."""
     spoken, trimmed = folder / "spoken.wav", folder / "trimmed.raw"
-    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "155", "-p", "45", "-w", spoken, text], check=True)  # noqa: S607
+    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "155", "-p", "45", "-w", spoken, text], check=True)  # noqa: S607 - PATH's
     # One side is trimmed and faded, then, reversed, the other: sox cannot fade out sound whose length it does not know.
     trim_both_sides = [*TRIM, "fade", "0.004", "reverse", *TRIM, "fade", "0.012", "reverse"]
     output = ["-r", str(RATE_HZ), "-e", "u-law", "-b", "8", "-c", "1", "-t", "raw", str(trimmed)]
     subprocess.run(
-        ["sox", spoken, *output, "norm", "-4", *trim_both_sides],  # noqa: S607
+        ["sox", spoken, *output, "norm", "-4", *trim_both_sides],  # noqa: S607 - PATH's
         check=True,
     )
     return trimmed.read_bytes()
