@@ -196,9 +196,9 @@ class Revocations:
 
     async def is_blocked(self, *targets: Target) -> bool:
         """Whether one of them may have no token now. Raises RedisUnavailable."""
-        return any(await self._redis.ask_all(*self.is_blocked_questions(*targets)))
+        return any(await self._redis.ask_all(*self.questions_of_blocks(*targets)))
 
-    def is_blocked_questions(self, *targets: Target) -> list[Question]:
+    def questions_of_blocks(self, *targets: Target) -> list[Question]:
         """What asks for that; an answer that is not empty says so."""
         return [self._get("blocked", target) for target in targets]
 
