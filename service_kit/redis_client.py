@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import ssl
 from collections.abc import Awaitable, Sequence
-from hashlib import sha1, sha256
+from hashlib import sha1
 from typing import Any, Final, TypeAlias
 
 from redis import exceptions
@@ -159,7 +159,7 @@ class Pseudonyms:
     def of(self, tenant: str, subject: str) -> str:
         """The pseudonym of a subject within its tenant (no subject can collide with another tenant's)."""
         message = len(tenant).to_bytes(4) + tenant.encode() + subject.encode()
-        return hmac.new(self._key, message, sha256).hexdigest()[:32]
+        return hmac.digest(self._key, message, "sha256").hex()[:32]
 
     def of_address(self, address: str) -> str:
         """The pseudonym of a client's address, or of the network that limits count it as."""
