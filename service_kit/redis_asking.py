@@ -53,7 +53,8 @@ class Asking:
     """What our clients add to redis-py's: answers are awaited for at most a second, and nobody insists.
 
     Attributes:
-        on_answer: called with how many seconds a question took, and whether it was answered; not for one never put.
+        on_answer: called with how many seconds a way there and back took, and whether there was an answer; not for one
+            never taken.
     """
 
     def __init__(self) -> None:

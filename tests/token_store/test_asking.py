@@ -40,13 +40,11 @@ async def test_one_error_among_the_answers_is_no_answer_and_breaks_no_connection
 async def test_what_many_ask_at_once_is_answered_to_each(redis: RedisClient) -> None:
     known, unknown = Script(redis, COUNT), Script(redis, COUNT + f" -- {id(redis)}")
     asked = [
-        redis.ask_all(script.question(key), Question(key, ("STRLEN", key)))
-        for key in KEYS
-        for script in (known, unknown)
+        redis.ask_all(script.question(key), Question(key, ("ECHO", key))) for key in KEYS for script in (known, unknown)
     ]
     answers = await asyncio.gather(*asked)
     assert sorted(count for count, _ in answers) == [1] * len(KEYS) + [2] * len(KEYS)
-    assert {length for _, length in answers} == {1}
+    assert [echo.decode() for _, echo in answers] == [key for key in KEYS for _ in range(2)]
     assert await redis.ask_all(*(Question(key, ("GET", key)) for key in KEYS)) == [b"2"] * len(KEYS)
 
 
