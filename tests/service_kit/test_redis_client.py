@@ -65,6 +65,37 @@ async def test_what_is_asked_in_one_turn_goes_one_way(redis: Redis, redis_server
         await client.aclose()
 
 
+async def test_who_gives_up_on_the_way_keeps_no_answer_from_the_others(redis: Redis, redis_server: str) -> None:
+    async with TcpProxy(int(redis_server.rpartition(":")[2].partition("/")[0])) as proxy:
+        client = connect(f"redis://127.0.0.1:{proxy.port}")
+        script = Script(client, "return redis.call('INCR', KEYS[1])")
+        await script("airlock:test:count")
+        proxy.holds = b"EVALSHA"
+        asking = [asyncio.create_task(script("airlock:test:count")) for _ in range(3)]
+        await proxy.held.wait()
+        asking[0].cancel()
+        proxy.release()
+        async with asyncio.timeout(5):
+            answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(answers[0], asyncio.CancelledError)
+        assert answers[1:] == [3, 4]  # and what was asked in vain was done
+        await client.aclose()
+
+
+async def test_a_way_with_an_error_among_its_answers_is_a_failed_one(redis: Redis, redis_server: str) -> None:
+    client = connect(redis_server)
+    await redis.set("airlock:test:text", "x")
+    ways: list[bool] = []
+    client.on_answer = lambda _seconds, is_answered: ways.append(is_answered)
+    script = Script(client, "return redis.call('INCR', KEYS[1])")
+    asked = [script(f"airlock:test:{name}") for name in ("text", "count")]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(answers[0], RedisUnavailable)
+    assert answers[1] == 1
+    assert ways == [False]
+    await client.aclose()
+
+
 async def test_cancellation_is_not_an_answer(redis_server: str) -> None:
     client = connect(redis_server)
     never = asyncio.get_running_loop().create_future()
