@@ -1,7 +1,4 @@
-/**
- * Where the conversation stands: one value, changed only by `next`. Pure. The facts of a live session can hold together;
- * `screenOf` says which of them is shown.
- */
+/** Where the conversation stands: one value (`airlock.d.ts` explains it), changed only by `next`. Pure. */
 
 const QUIET = {
   hearing: false,
@@ -10,18 +7,18 @@ const QUIET = {
   interrupted: false,
   paused: false,
   slow: false,
-  manual: false, // hold to talk: nothing is sent but while the button is held
+  manual: false,
   holding: false,
 };
 
 export const IDLE = {
   ...QUIET,
-  phase: "idle", // idle, asking, connecting, live, reconnecting, ended, failed
-  mode: "voice", // or "text": no microphone
+  phase: "idle",
+  mode: "voice",
   muted: false,
-  attempt: 0, // of a reconnection, from 1
-  problem: null, // a row of the copy table
-  details: {}, // what that row tells
+  attempt: 0,
+  problem: null,
+  details: {},
 };
 
 export const isAtRest = ({ phase }) => ["idle", "ended", "failed"].includes(phase);

@@ -1,14 +1,12 @@
 import { Refusal } from "../endings.js";
 
 const WORKLET = new URL("./capture-worklet.js", import.meta.url);
-const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl"];
 
 /** The microphone. `onFrame({samples, level, time})` gets 40 ms of 24 kHz PCM16 that ended at `time` of the context. */
 export function createCapture(processing, onFrame, onLost) {
   // At the device's own rate: Firefox refuses a microphone in a context of another one.
   const context = new AudioContext({ latencyHint: "interactive" });
-  const audio = { channelCount: 1, ...Object.fromEntries(PROCESSING.map((name) => [name, processing])) };
-  const request = (more) => navigator.mediaDevices.getUserMedia({ audio: { ...audio, ...more } });
+  const cleaning = { echoCancellation: processing, noiseSuppression: processing, autoGainControl: processing };
   let tracks = [];
   let source;
   let node;
@@ -16,7 +14,8 @@ export function createCapture(processing, onFrame, onLost) {
 
   async function ask(deviceId, usedDefault = false) {
     try {
-      const stream = await request(deviceId && { deviceId: { exact: deviceId } });
+      const audio = { channelCount: 1, ...cleaning, ...(deviceId && { deviceId: { exact: deviceId } }) };
+      const stream = await navigator.mediaDevices.getUserMedia({ audio });
       release();
       tracks = stream.getTracks();
       if (closed) release(); // the person gave up waiting, then allowed it
@@ -46,8 +45,7 @@ export function createCapture(processing, onFrame, onLost) {
       tracks[0].onended = onLost;
       source = context.createMediaStreamSource(stream);
       // Without an output, so that the microphone can never reach the loudspeaker.
-      const options = { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" };
-      node = new AudioWorkletNode(context, "capture", options);
+      node = new AudioWorkletNode(context, "capture", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
       node.port.onmessage = ({ data }) => onFrame(data);
       source.connect(node);
       return { ...tracks[0].getSettings(), usedDefault };

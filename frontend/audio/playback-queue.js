@@ -1,4 +1,4 @@
-/** What is to be heard, in order, and how much of each item has been. On the audio thread: `read` allocates nothing. */
+/** What is to be heard, in order, and how much of each item has been. `read` allocates nothing. */
 
 import { MILLISECOND, float } from "./pcm.js";
 
@@ -20,9 +20,9 @@ export class PlaybackQueue {
   decaying = 0;
   counters = { playedSamples: 0, underruns: 0, overflowedSamples: 0 };
 
-  /** `emit(type, {item, played})` tells `started`, `finished` and `underrun`. */
+  /** `emit(type, item)` tells `started` and `finished`. */
   constructor(emit) {
-    this.emit = (type) => emit(type, { item: this.item, played: this.itemPlayed });
+    this.emit = emit;
   }
 
   /** What is too much is left out. */
@@ -58,13 +58,13 @@ export class PlaybackQueue {
   /** Forgets what waits. Returns the item that was being heard and how much of it was. */
   flush() {
     const item = this.item ?? this.chunks[0]?.item ?? null;
-    const flushed = { item, played: this.itemPlayed, dropped: this.waiting };
+    const played = this.itemPlayed;
     this.chunks = [];
     this.item = null;
     this.waiting = this.itemPlayed = 0;
     this.complete.clear();
     if (this.running) this.stop();
-    return flushed;
+    return { item, played };
   }
 
   playFirst(block, at) {
@@ -88,11 +88,11 @@ export class PlaybackQueue {
     // The item before it was never declared complete; nothing of it can follow now.
     if (this.item !== null) this.finish();
     this.item = item;
-    this.emit("started");
+    this.emit("started", item);
   }
 
   finish() {
-    this.emit("finished");
+    this.emit("finished", this.item);
     this.complete.delete(this.item);
     this.item = null;
     this.itemPlayed = 0;
@@ -104,6 +104,5 @@ export class PlaybackQueue {
     if (this.item === null) return;
     this.counters.underruns += 1;
     this.threshold = Math.min(LAST_THRESHOLD, this.threshold + THRESHOLD_STEP);
-    this.emit("underrun");
   }
 }

@@ -8,7 +8,7 @@ const REPORT_SECONDS = 0.05;
 const WIRE_BLOCK = 64;
 
 class Playback extends AudioWorkletProcessor {
-  queue = new PlaybackQueue((type, details) => this.post({ type, ...details }));
+  queue = new PlaybackQueue((type, item) => this.post({ type, item }));
   reportAt = 0;
   energy = 0;
   measured = 0;
@@ -21,7 +21,7 @@ class Playback extends AudioWorkletProcessor {
       else this.post({ type: "flushed", ...this.queue.flush() });
     };
     if (sampleRate === WIRE_RATE) return;
-    // Only for a device on which the browser would not make a 24 kHz context.
+    // Only where the browser would not make a 24 kHz context.
     this.resampler = new Resampler(WIRE_RATE, sampleRate, WIRE_BLOCK);
     this.wireBlock = new Float32Array(WIRE_BLOCK);
     this.ready = new Float32Array(1024 + this.resampler.longestOutput);
@@ -34,9 +34,8 @@ class Playback extends AudioWorkletProcessor {
     else this.queue.read(block);
     for (let i = 0; i < block.length; i++) this.energy += block[i] * block[i];
     this.measured += block.length;
-    const { item, itemPlayed: played } = this.queue;
-    if (item !== null && currentTime >= this.reportAt) {
-      this.post({ type: "position", item, played, level: Math.sqrt(this.energy / this.measured) });
+    if (this.queue.item !== null && currentTime >= this.reportAt) {
+      this.post({ type: "position", level: Math.sqrt(this.energy / this.measured) });
       this.reportAt = currentTime + REPORT_SECONDS;
       this.energy = this.measured = 0;
     }

@@ -3,7 +3,7 @@ import { WIRE_RATE } from "./pcm.js";
 const WORKLET = new URL("./playback-worklet.js", import.meta.url);
 const USUAL_LATENCY = 0.03;
 
-/** The loudspeaker. `onEvent(event)` is told `started`, `position`, `finished`, `underrun`, and when that is heard. */
+/** The loudspeaker. `onEvent(event)` is told `started`, `position` and `finished`, and when that is heard. */
 export function createPlayback(onEvent) {
   const context = new AudioContext({ sampleRate: WIRE_RATE, latencyHint: "interactive" });
   // Firefox asks another process, which may never answer while a device is being switched: then the page stands still.
@@ -38,7 +38,7 @@ export function createPlayback(onEvent) {
       port.postMessage({ type: "end", item });
     },
 
-    /** Falls silent; resolves to `{item, played, dropped}`, the samples played of the item being heard. */
+    /** Falls silent; resolves to `{item, played}`: samples of the item being heard. */
     flush() {
       port.postMessage({ type: "flush" });
       return new Promise((resolve) => flushes.push(resolve));

@@ -1,6 +1,6 @@
 /**
- * Changes the sample rate: a windowed sinc of 32 taps, looked up in 256 phases with a straight line between neighbours, so
- * that any ratio works. Interpolating the samples themselves would fold all above 12 kHz back into the speech.
+ * Changes the sample rate: a windowed sinc, looked up in phases with a straight line between neighbours, so that any
+ * ratio works. A line between the samples themselves would fold all above 12 kHz back into the speech.
  */
 
 const TAPS = 32;
