@@ -1,7 +1,4 @@
-/**
- * A conversation through Airlock, for any page. It shows nothing and tells everything by events, which `airlock.d.ts`
- * documents. The token is handed to the connection and kept nowhere.
- */
+/** A conversation through Airlock, for any page: `airlock.d.ts` documents it. The token is kept nowhere. */
 
 import { createCapture } from "./audio/capture.js";
 import { createPlayback } from "./audio/playback.js";
@@ -63,8 +60,8 @@ export class Airlock extends EventTarget {
 
   get timeLeft() {
     if (!this.#deadline) return null;
-    const seconds = Math.max(0, this.#deadline.at - performance.now()) / 1000;
-    return { seconds, share: seconds / this.#deadline.of };
+    const seconds = Math.max(0, this.#deadline - performance.now()) / 1000;
+    return { seconds, share: seconds / this.#session.limitSeconds };
   }
 
   async start({ text = false, microphoneId, voice } = {}) {
@@ -76,13 +73,13 @@ export class Airlock extends EventTarget {
     // An offline browser leaves the socket open.
     addEventListener("offline", () => this.#connection && this.#lost(1006), { signal });
     addEventListener("pagehide", () => this.end(), { signal });
-    document.addEventListener("visibilitychange", () => this.#returned(signal), { signal });
+    document.addEventListener("visibilitychange", this.#returned, { signal });
     this.#dispatch("start", { mode: text ? "text" : "voice" });
     try {
       if (!text) await this.#prepareSound(microphoneId, signal);
       await this.#connect(signal);
     } catch (error) {
-      if (!signal.aborted) this.#fail(error);
+      this.#fail(error, signal);
     }
   }
 
@@ -132,12 +129,14 @@ export class Airlock extends EventTarget {
 
   async changeMicrophone(deviceId) {
     const { signal } = this.#life;
-    await this.#useMicrophone(deviceId).catch((error) => signal.aborted || this.#fail(error));
+    await this.#useMicrophone(deviceId).catch((error) => this.#fail(error, signal));
   }
 
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+
+  #about = ({ provider, stores }) => this.#tell("about", { provider, stores });
 
   #notice = (text) => this.#tell("notice", text);
 
@@ -149,15 +148,16 @@ export class Airlock extends EventTarget {
     this.#drain();
   };
 
-  #returned(signal) {
+  #returned = () => {
     if (document.hidden || this.#state.phase !== "live") return;
     this.#checkSound();
-    this.#keepAwake(signal);
+    this.#keepAwake();
     this.#connection.ping();
-  }
+  };
 
-  async #keepAwake(signal) {
+  async #keepAwake() {
     if (!this.#capture) return;
+    const { signal } = this.#life;
     const lock = await navigator.wakeLock?.request("screen").catch(() => null); // a weak battery may refuse
     const release = () => lock?.release();
     if (signal.aborted) release();
@@ -170,10 +170,8 @@ export class Airlock extends EventTarget {
     this.#playback = createPlayback(this.#played);
     this.#capture = createCapture(this.#options.processing, this.#frame, () => this.#finish("lost-microphone"));
     this.#contexts = [this.#playback.context, this.#capture.context];
-    for (const context of this.#contexts) {
-      context.resume().catch(() => {});
-      context.onstatechange = this.#checkSound;
-    }
+    for (const context of this.#contexts) context.onstatechange = this.#checkSound;
+    this.resume().catch(() => {});
     await Promise.all([this.#useMicrophone(deviceId), this.#playback.open()]);
     signal.throwIfAborted();
     this.#dispatch("microphone");
@@ -213,14 +211,13 @@ export class Airlock extends EventTarget {
   async #connect(signal) {
     const pass = await mint(this.#options, this.#session.voice, signal).catch((error) => {
       if (!this.#session.voice || !error.details?.param?.startsWith("session")) throw error;
-      this.#session.voice = null;
       this.#notice("The voice cannot be chosen here.");
-      return mint(this.#options, null, signal);
+      return mint(this.#options, (this.#session.voice = null), signal);
     });
     signal.throwIfAborted();
     this.counters.tokens += 1;
     this.#session.draining = false;
-    this.#tell("about", { provider: pass.provider, stores: pass.stores });
+    this.#about(pass);
     this.#connection = connect(pass.relay_url, pass.value, {
       onEvent: this.#receive,
       onSent: (event) => this.#tell("event", { direction: "out", event }),
@@ -245,7 +242,7 @@ export class Airlock extends EventTarget {
     switch (event.type) {
       case "airlock.session.started":
         this.#setDeadline(event);
-        return this.#tell("about", { provider: event.provider, stores: event.stores });
+        return this.#about(event);
       case "airlock.session.draining":
         this.#notice("The relay is restarting. This page takes a fresh pass at the next pause.");
         this.#session.draining = true;
@@ -270,7 +267,7 @@ export class Airlock extends EventTarget {
     clearTimeout(this.#overdue);
     this.#dispatch("connected");
     this.#checkSound();
-    this.#keepAwake(this.#life.signal);
+    this.#keepAwake();
     if (startedAt) this.#transcript.note("Reconnected. The assistant starts fresh; your transcript is still here.");
     for (const text of typed.splice(0)) this.#conversation.say(text);
   }
@@ -279,8 +276,8 @@ export class Airlock extends EventTarget {
   #setDeadline({ ends_at, server_time, max_session_seconds: limit }) {
     const milliseconds = (ends_at - server_time) * 1000;
     this.#session.limitSeconds = limit;
-    this.#deadline = { at: performance.now() + milliseconds, of: limit };
-    // The relay ends the session; this is for one that does not.
+    this.#deadline = performance.now() + milliseconds;
+    // For a relay that does not end it.
     clearTimeout(this.#overdue);
     this.#overdue = setTimeout(() => this.#finish("time-up"), milliseconds + CLOSE_GRACE_MS);
   }
@@ -295,7 +292,7 @@ export class Airlock extends EventTarget {
     const { signal } = this.#life;
     const livedMs = performance.now() - (this.#session.connectedAt ?? Infinity);
     const again = refusal.retry && nextAttempt(this.#state.attempt, livedMs);
-    if (!again) return this.#fail(refusal);
+    if (!again) return this.#fail(refusal, signal);
     this.#session.connectedAt = null;
     this.#dispatch("dropped", { attempt: again.attempt });
     try {
@@ -308,8 +305,8 @@ export class Airlock extends EventTarget {
     }
   }
 
-  #fail({ problem = "error", details }) {
-    this.#finish(problem, details);
+  #fail({ problem = "error", details }, signal) {
+    if (!signal.aborted) this.#finish(problem, details);
   }
 
   #finish(problem, details) {
@@ -318,8 +315,8 @@ export class Airlock extends EventTarget {
     const seconds = startedAt ? (performance.now() - startedAt) / 1000 : 0;
     // Allowances are counted by UTC day.
     const tomorrow = new Date(DAY_MS * Math.ceil(Date.now() / DAY_MS));
-    const summary = { seconds, turns: this.#transcript.count, limitSeconds, tomorrow };
-    this.#dispatch("over", { problem, details: { ...summary, ...details } });
+    const turns = this.#transcript.count;
+    this.#dispatch("over", { problem, details: { seconds, turns, limitSeconds, tomorrow, ...details } });
   }
 
   /** The microphone stays, so that a reconnection asks for nothing. */

@@ -1,15 +1,12 @@
-/**
- * What the model's events mean for the transcript, for what is heard, and for where the conversation stands. `send` is
- * for events to the model, `dispatch` for those of `state.js`.
- */
+/** What the model's events mean for the transcript, for what is heard, and for where the conversation stands. */
 
-import { MILLISECOND, decodeBase64 } from "./audio/pcm.js";
+import { MILLISECOND, WIRE_RATE, decodeBase64 } from "./audio/pcm.js";
 
 const HEARD = "conversation.item.input_audio_transcription";
 const GO_AHEAD_MS = 600;
 const SHORTEST_TURN = 100 * MILLISECOND; // the service refuses less
 
-/** Without a `playback` answers are asked for as text. */
+/** `send` takes events to the model, `dispatch` those of `state.js`. Without a `playback` answers are asked for as text. */
 export function converse({ send, playback, transcript, dispatch, notice, counters }) {
   let interrupts = true;
   let transcribes = true;
@@ -53,8 +50,8 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
     [`${HEARD}.delta`]: ({ delta = "" }, item) => transcript.append(item, "you", delta),
     [`${HEARD}.completed`]: (event, item) => transcript.finish(item, "you", event.transcript),
     [`${HEARD}.failed`]: (_, item) => transcript.finish(item, "you", "(could not be transcribed)"),
-    "response.created"({ response }) {
-      activeResponse = response.id;
+    "response.created"({ response: { id } }) {
+      activeResponse = id;
       firstDeltaAt = null;
       dispatch("answering");
     },
@@ -150,7 +147,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
     for (const id of items.keys()) cut.add(id);
     items = new Map();
     dispatch("sound-stopped");
-    const latency = playback.latency() * 1000 * MILLISECOND;
+    const latency = playback.latency() * WIRE_RATE;
     const flushing = performance.now();
     const { item, played } = await playback.flush();
     const flushMilliseconds = performance.now() - flushing;

@@ -24,7 +24,7 @@ const blocked = (word, heading, hint, remedy, main = RETRY) => over("bad", headi
 
 export const SCREENS = {
   idle: over(
-    "none", "Talk with the assistant.",
+    "ctl", "Talk with the assistant.",
     "Press start and your browser will ask for the microphone. Nothing is heard before that.", "Ready", button("Start talking"),
   ),
   asking: over(
@@ -55,8 +55,8 @@ export const SCREENS = {
   ),
   paused: live("warn", "Paused by your device.", "A call or another app took the sound.", "Paused", ["continue"]),
 
-  ended: over("none", "Ended.", whatItWas),
-  "long-silence": over("none", "Ended after a long silence.", whatItWas, "Ended"),
+  ended: over("ctl", "Ended.", whatItWas),
+  "long-silence": over("ctl", "Ended after a long silence.", whatItWas, "Ended"),
   "time-up": over("warn", "Time is up.", (state) => `This session reached its limit of ${limit(state)}. ${off(state)}`),
   quota: over(
     "warn", "Enough for now.", andOff("You have used today's allowance."), "Allowance used", WAIT,

@@ -1,4 +1,4 @@
-/** What the person does goes to the conversation, what that tells goes to the view. */
+/** What the person does goes to the library, what that tells goes to the view. */
 
 import { Airlock, listMicrophones } from "./airlock.js";
 import { WIRE_RATE } from "./audio/pcm.js";
@@ -128,6 +128,7 @@ on("about", (about) => {
   ledger(about.provider, (stores = about.stores));
   showTime();
 });
+const refreshMicrophones = async () => microphones(await listMicrophones(), microphoneId);
 on("microphone", ({ deviceId }) => {
   microphoneId = deviceId ?? microphoneId;
   refreshMicrophones();
@@ -145,10 +146,9 @@ on("state", ({ screen, facts, before: then }) => {
     announce(facts.muted ? "You are muted." : "You are no longer muted.");
   }
   if (isAtRest(facts)) over(facts);
-  const waited = counters.lastAnswer?.milliseconds;
-  const used = counters.usedTokens;
-  const figures = [waited && `answered in ${(waited / 1000).toFixed(1)} s`, used && `${used} tokens`];
-  write({ figures: figures.filter(Boolean).join(" · ") });
+  const { lastAnswer, usedTokens } = counters;
+  const waited = lastAnswer?.milliseconds && `answered in ${(lastAnswer.milliseconds / 1000).toFixed(1)} s`;
+  write({ figures: [waited, usedTokens && `${usedTokens} tokens`].filter(Boolean).join(" · ") });
   showTime();
 });
 
@@ -183,9 +183,8 @@ function level({ side, level }) {
   const now = performance.now();
   loudest = Math.max(loudest, level);
   // Only unbroken silence tells of a wrong microphone.
-  if (level > SILENT_LEVEL || airlock.state !== "listening") {
-    lastHeard = now;
-  } else if (now - lastHeard > NOTHING_HEARD_MS) {
+  if (level > SILENT_LEVEL || airlock.state !== "listening") lastHeard = now;
+  else if (now - lastHeard > NOTHING_HEARD_MS) {
     lastHeard = Infinity; // said once
     notice("I cannot hear anything. Is the right microphone chosen?");
   }
@@ -195,13 +194,9 @@ function level({ side, level }) {
   loudest = 0;
 }
 
-async function refreshMicrophones() {
-  microphones(await listMicrophones(), microphoneId);
-}
-
 setInterval(showTime, TICK_MS);
 navigator.mediaDevices?.addEventListener("devicechange", refreshMicrophones);
-ledger(document.querySelector('meta[name="airlock-provider"]').content, stores);
+ledger(page.provider.content, stores);
 show(airlock.state, airlock.facts);
 showTime();
 

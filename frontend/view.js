@@ -31,7 +31,7 @@ export function show(screen, facts) {
   const changed = screen !== shown;
   shown = screen;
   Object.assign(page.stage.dataset, { screen, mode: facts.mode });
-  document.body.dataset.tone = tone;
+  document.body.style.setProperty("--tone", `var(--${tone})`);
   if (page.heading.textContent !== heading) page.heading.replaceChildren(make("span", "fresh", heading));
   write({ word, remedy, main: main.text, mute: muted ? "Unmute" : "Mute" });
   page.main.className = ["end", "cancel"].includes(main.action) ? "ends" : "primary";
@@ -71,8 +71,7 @@ export function notice(text) {
 export function time(left) {
   const text = left ? clockText(left.seconds) : "";
   write({ left: text && `${text} left`, "seal-time": text });
-  const dash = `${(100 * (left?.share ?? 0)).toFixed(1)} 100`;
-  if (page.ring.getAttribute("stroke-dasharray") !== dash) page.ring.setAttribute("stroke-dasharray", dash);
+  page.ring.setAttribute("stroke-dasharray", `${left?.share ?? 0} 1`);
 }
 
 export function turn({ id, who, text, final, interrupted }) {
