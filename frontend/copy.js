@@ -15,11 +15,10 @@ const off = ({ mode }) => (mode === "voice" ? "Microphone off." : "The microphon
 const andOff = (hint) => (state) => `${hint} ${off(state)}`;
 const message = (otherwise) => (state) => state.details.message || otherwise;
 
-const row = (tone, heading, hint, word, main, also) => ({ tone, heading, hint, word, main, also });
+const row = (tone, heading, hint, word, main, also, remedy) => ({ tone, heading, hint, word, main, also, remedy });
 const live = (tone, heading, hint, word, also = TALK) => row(tone, heading, hint, word, button("End", "end"), also);
-const over = (tone, heading, hint, word, main = AGAIN, remedy) => ({
-  ...row(tone, heading, hint, word, main, main === WAIT ? [] : ["type"]), remedy,
-});
+const over = (tone, heading, hint, word, main = AGAIN, remedy) =>
+  row(tone, heading, hint, word, main, main === WAIT ? [] : ["type"], remedy);
 const blocked = (word, heading, hint, remedy, main = RETRY) => over("bad", heading, hint, word, main, remedy);
 
 export const SCREENS = {

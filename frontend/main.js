@@ -23,7 +23,7 @@ let loudest = 0;
 let levelTextAt = 0;
 let retryTimer;
 let choosing;
-let stores = "nothing";
+let about = { provider: page.provider.content, stores: "nothing" };
 
 function start(text) {
   clearTimeout(retryTimer);
@@ -62,7 +62,6 @@ page.continue.onclick = () => airlock.resume();
 page["hands-free"].onclick = () => airlock.handsFree();
 const stop = (page.stop.onclick = () => airlock.stopSpeaking());
 const mute = (page.mute.onclick = () => airlock.mute(!airlock.facts.muted));
-page.shortcuts.onchange = () => document.body.classList.toggle("keys", page.shortcuts.checked);
 page.microphone.onchange = () => {
   microphoneId = page.microphone.value;
   if (/live|connecting/.test(airlock.facts.phase)) airlock.changeMicrophone(microphoneId);
@@ -103,8 +102,8 @@ document.addEventListener("visibilitychange", () => document.hidden && letGo());
 
 // Escape always; single keys only for who asked for them (WCAG 2.1.4), and not where they mean something else.
 document.onkeydown = document.onkeyup = (press) => {
-  const { key, repeat, target, ctrlKey, altKey, metaKey } = press;
-  const down = press.type === "keydown";
+  const { type, key, repeat, target, ctrlKey, altKey, metaKey } = press;
+  const down = type === "keydown";
   const isElsewhere = ctrlKey || altKey || metaKey || target.closest("input, select, button, summary");
   const isKey = page.shortcuts.checked && !isElsewhere;
   const holds = target === hold ? [" ", "Enter"].includes(key) : isKey && key === " ";
@@ -120,12 +119,13 @@ const showTime = () => time(airlock.timeLeft);
 const on = (name, listener) => airlock.addEventListener(name, ({ detail }) => listener(detail));
 on("level", level);
 on("notice", notice);
-on("event", ({ direction, event: told }) => {
-  event(direction, told);
-  if (told.type === "airlock.session.expiring") announce(`${told.seconds_left} seconds left.`);
+on("event", (told) => {
+  event(told);
+  const { type, seconds_left: left } = told.event;
+  if (type === "airlock.session.expiring") announce(`${left} seconds left.`);
 });
-on("about", (about) => {
-  ledger(about.provider, (stores = about.stores));
+on("about", (told) => {
+  ledger((about = told));
   showTime();
 });
 const refreshMicrophones = async () => microphones(await listMicrophones(), microphoneId);
@@ -162,7 +162,7 @@ function over({ phase, problem, details: { seconds, retryAfter } }) {
     audio_in_seconds: counters.sentSamples / WIRE_RATE,
     audio_out_seconds: counters.receivedSamples / WIRE_RATE,
     tokens: { total: counters.usedTokens },
-    stores,
+    stores: about.stores,
   };
   if (airlock.receipt || seconds) receipt(linesOfReceipt(airlock.receipt ?? counting));
   if (problem === "quota") page.main.disabled = page.send.disabled = true;
@@ -196,7 +196,7 @@ function level({ side, level }) {
 
 setInterval(showTime, TICK_MS);
 navigator.mediaDevices?.addEventListener("devicechange", refreshMicrophones);
-ledger(page.provider.content, stores);
+ledger(about);
 show(airlock.state, airlock.facts);
 showTime();
 

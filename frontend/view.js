@@ -1,4 +1,4 @@
-/** The page's elements. Shows what it is told, and knows nothing of audio or connections. */
+/** The page's elements. Shows what it is told. */
 
 import { clockText, describe } from "./copy.js";
 import { redacted } from "./redaction.js";
@@ -7,7 +7,6 @@ import { NAMES } from "./transcript.js";
 const STILL_WORKING_MS = 4000;
 const NOTICE_MS = 8000;
 const MOST_EVENTS = 200;
-const OPTIONAL = ["continue", "stop", "mute", "hold", "hands-free", "type"];
 
 export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
 
@@ -17,7 +16,7 @@ let latest = {}; // event of the inspector
 let patience;
 let noticed;
 
-/** Texts by id. One that stays the same is left alone, so that screen readers are not told again. */
+/** Texts by id. One that stays the same is left alone: screen readers would be told again. */
 export function write(texts) {
   for (const [id, text] of Object.entries(texts)) if (page[id].textContent !== text) page[id].textContent = text;
 }
@@ -27,16 +26,16 @@ export const announce = (text) => (page.status.textContent = text);
 
 export function show(screen, facts) {
   const { tone, word, heading, hint, remedy, main, also } = describe(screen, facts);
-  const { muted, holding, phase } = facts;
+  const { muted, holding, phase, mode } = facts;
   const changed = screen !== shown;
   shown = screen;
-  Object.assign(page.stage.dataset, { screen, mode: facts.mode });
+  Object.assign(page.stage.dataset, { screen, mode });
   document.body.style.setProperty("--tone", `var(--${tone})`);
   if (page.heading.textContent !== heading) page.heading.replaceChildren(make("span", "fresh", heading));
   write({ word, remedy, main: main.text, mute: muted ? "Unmute" : "Mute" });
   page.main.className = ["end", "cancel"].includes(main.action) ? "ends" : "primary";
   page.main.disabled = false;
-  for (const name of OPTIONAL) reveal(page[name], also.includes(name));
+  for (const button of page.stage.querySelectorAll("button:not(#main)")) reveal(button, also.includes(button.id));
   page.mute.classList.toggle("primary", muted);
   // Either the name says what a press does, or the state is told beside it, never both.
   page.mute.ariaPressed = muted ? null : "false";
@@ -48,12 +47,14 @@ export function show(screen, facts) {
   clearTimeout(patience);
   if (screen === "thinking") patience = setTimeout(write, STILL_WORKING_MS, { hint: "Still working on it." });
   // Where reading starts anew.
-  if (["failed", "ended"].includes(phase)) page.heading.focus({ preventScroll: true });
+  if (["failed", "ended"].includes(phase)) focusHeading();
 }
+
+const focusHeading = () => page.heading.focus({ preventScroll: true });
 
 /** A control that goes leaves the focus where another press does nothing. */
 function reveal(control, wanted) {
-  if (!wanted && control === document.activeElement) page.heading.focus({ preventScroll: true });
+  if (!wanted && control === document.activeElement) focusHeading();
   control.hidden = !wanted;
 }
 
@@ -88,13 +89,12 @@ export function turn({ id, who, text, final, interrupted }) {
   if (inSight) page.composer.scrollIntoView({ block: "nearest" }); // who types goes on seeing the field
 }
 
-/** One line for many of a kind: audio comes by the dozen. */
-export function event(direction, event) {
-  const { type } = event;
-  if (latest.type !== type || latest.direction !== direction) {
-    const at = new Date().toLocaleTimeString([], { hour12: false });
-    const text = `${at} ${direction === "in" ? "←" : "→"} ${type}`;
-    latest = { type, direction, count: 0, text, label: make("span", "type") };
+/** One line for many of a kind. */
+export function event({ direction, event }) {
+  const kind = `${direction === "in" ? "←" : "→"} ${event.type}`;
+  if (latest.kind !== kind) {
+    const text = `${new Date().toLocaleTimeString([], { hour12: false })} ${kind}`;
+    latest = { kind, text, count: 0, label: make("span", "type") };
     const line = make("li");
     line.append(latest.label, ` ${redacted(event)}`);
     page["event-lines"].prepend(line);
@@ -111,7 +111,7 @@ export function microphones(devices, currentId) {
 }
 
 /** What is true of this deployment. */
-export function ledger(provider, stores) {
+export function ledger({ provider, stores }) {
   const kept = stores === "nothing" ? "No audio. No transcript." : `The relay keeps: ${stores}.`;
   write({
     path: `This browser → this relay → ${provider}. Nowhere else.`,
