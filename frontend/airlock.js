@@ -248,8 +248,7 @@ export class Airlock extends EventTarget {
 				this.#session.draining = true;
 				return this.#drain();
 			case "airlock.session.ended":
-				this.receipt = event.receipt;
-				return;
+				return (this.receipt = event.receipt);
 			case "airlock.pong":
 				this.counters.roundTripMilliseconds = performance.now() - event.t;
 		}

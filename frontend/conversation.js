@@ -111,7 +111,6 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 		send({ type: "session.update", event_id: "turns", session });
 	}
 
-	/** The profile may not allow it. */
 	function settleManual(on) {
 		if (wantsManual && !on) notice("Hold to talk is not allowed here. Just speak.");
 		wantsManual = false;
@@ -169,7 +168,6 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 			meanings[event.type]?.(event, event.item_id);
 		},
 
-		/** Of the playback. */
 		heard({ type, item, audibleAt }) {
 			if (type === "started") {
 				if (firstDeltaAt !== null) {
@@ -205,7 +203,6 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 			if (!down && !tooShort) answer();
 		},
 
-		/** The connection is gone. */
 		leave() {
 			playback?.flush();
 			transcript.close();

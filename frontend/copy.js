@@ -147,7 +147,6 @@ function limit({ details: { limitSeconds = 0 } }) {
 
 const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 
-/** `m:ss`. */
 export function clockText(seconds = 0) {
 	const whole = Math.ceil(seconds);
 	return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;

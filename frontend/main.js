@@ -2,7 +2,7 @@
 
 import { Airlock, listMicrophones } from "./airlock.js";
 import { WIRE_RATE } from "./audio/pcm.js";
-import { clockText, describe, linesOfReceipt } from "./copy.js";
+import { clockText, linesOfReceipt } from "./copy.js";
 import { isAtRest } from "./state.js";
 import { announce, event, ledger, microphones, notice, page, receipt, show, time, turn, write } from "./view.js";
 import { setLevel, showScreen } from "./wire.js";
@@ -33,7 +33,6 @@ function start(text) {
 	airlock.start({ text, microphoneId, voice: page.voice.value });
 }
 
-/** Of the main button. */
 const ACTIONS = {
 	start,
 	end: () => airlock.end(),
@@ -49,7 +48,7 @@ const ACTIONS = {
 	},
 };
 // The second click of a double one would undo the first.
-page.main.onclick = ({ detail }) => detail < 2 && ACTIONS[describe(airlock.state, airlock.facts).main.action]();
+page.main.onclick = ({ detail }) => detail < 2 && ACTIONS[page.main.value]();
 
 function type() {
 	if (airlock.state === "asking") airlock.cancel();

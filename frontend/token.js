@@ -13,11 +13,12 @@ export async function mint({ mintUrl, headers, profile }, voice, signal) {
 		body: JSON.stringify(wanted),
 		cache: "no-store",
 		signal,
-	}).catch(() => null);
-	const answer = await response?.json().catch(() => null);
-	if (response?.ok && answer) return { value: answer.value, ...answer.airlock };
+	}).catch(() => Response.error());
+	const { ok, status } = response;
+	const answer = await response.json().catch(() => null);
+	if (ok && answer) return { value: answer.value, ...answer.airlock };
 	const { code, message, param } = answer?.error ?? {};
-	const reference = response?.headers.get("X-Request-Id");
-	const retryAfter = Number(response?.headers.get("Retry-After")) || 0;
-	throw new Refusal(response?.ok ? 0 : response?.status ?? 0, { message, param, reference, retryAfter }, code);
+	const reference = response.headers.get("X-Request-Id");
+	const retryAfter = Number(response.headers.get("Retry-After")) || 0;
+	throw new Refusal(ok ? 0 : status, { message, param, reference, retryAfter }, code);
 }

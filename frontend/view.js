@@ -21,7 +21,6 @@ export function write(texts) {
 	for (const [id, text] of Object.entries(texts)) if (page[id].textContent !== text) page[id].textContent = text;
 }
 
-/** To people who listen to the page. */
 export const announce = (text) => (page.status.textContent = text);
 
 export function show(screen, facts) {
@@ -33,8 +32,8 @@ export function show(screen, facts) {
 	document.body.style.setProperty("--tone", `var(--${tone})`);
 	if (page.heading.textContent !== heading) page.heading.replaceChildren(make("span", "fresh", heading));
 	write({ word, remedy, main: main.text, mute: muted ? "Unmute" : "Mute" });
-	page.main.className = ["end", "cancel"].includes(main.action) ? "ends" : "primary";
-	page.main.disabled = false;
+	const className = ["end", "cancel"].includes(main.action) ? "ends" : "primary";
+	Object.assign(page.main, { className, value: main.action, disabled: false });
 	for (const button of page.stage.querySelectorAll("button:not(#main)")) reveal(button, also.includes(button.id));
 	page.mute.classList.toggle("primary", muted);
 	// Either the name says what a press does, or the state is told beside it, never both.
@@ -58,7 +57,6 @@ function reveal(control, wanted) {
 	control.hidden = !wanted;
 }
 
-/** A remark under the hint, for some seconds. */
 export function notice(text) {
 	clearTimeout(noticed);
 	write({ notice: text });

@@ -3,7 +3,6 @@
 import { page } from "./view.js";
 
 const WIDTH = 256;
-const MIDDLE = 56;
 const MOST = 46;
 const POINTS = 96;
 const RISE_MS = 60;
@@ -45,7 +44,7 @@ function step() {
 	scheduled = null;
 	for (const { path, inner, target } of [you, assistant]) {
 		const length = Math.round((target / MOST) * WIDTH);
-		draw(path, `M${inner} ${MIDDLE}H${length ? Math.abs(inner - length) : WIDTH - inner}`, length > 0);
+		draw(path, `M${inner} 0H${length ? Math.abs(inner - length) : WIDTH - inner}`, length > 0);
 	}
 }
 
@@ -60,11 +59,11 @@ function wave(now) {
 		const moves = side.amplitude > 0 || side.breathes;
 		if (moves) wake();
 		const breath = side.breathes ? BREATH * Math.sin(now * 0.0006 * Math.PI) : 0;
-		let d = `M0 ${MIDDLE}`;
+		let d = "M0 0";
 		for (let i = 1; i <= POINTS; i++) {
 			const x = i / POINTS;
 			const ripple = 0.6 * Math.sin(x * 25 - now * 0.009) + 0.4 * Math.sin(x * 41 + now * 0.013);
-			const y = MIDDLE - Math.sin(Math.PI * x) ** 2 * (side.amplitude * ripple + breath);
+			const y = Math.sin(Math.PI * x) ** 2 * (side.amplitude * ripple + breath);
 			d += `L${(x * WIDTH).toFixed(1)} ${y.toFixed(1)}`;
 		}
 		draw(side.path, d, moves);

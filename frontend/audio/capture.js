@@ -68,7 +68,6 @@ async function isGranted() {
 	return asked?.state === "granted";
 }
 
-/** Before the first permission they have no names, and are left out. */
 export async function listMicrophones() {
 	const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
 	return devices.filter((device) => device.kind === "audioinput" && device.label);

@@ -16,9 +16,8 @@ class Playback extends AudioWorkletProcessor {
 	constructor() {
 		super();
 		this.port.onmessage = ({ data: { type, item, samples } }) => {
-			if (type === "push") this.queue.push(item, samples);
-			else if (type === "end") this.queue.end(item);
-			else this.post({ type: "flushed", ...this.queue.flush() });
+			const flushed = this.queue[type](item, samples);
+			if (flushed) this.post({ type: "flushed", ...flushed });
 		};
 		if (sampleRate === WIRE_RATE) return;
 		// Only where the browser would not make a 24 kHz context.
