@@ -14,7 +14,6 @@ const CLOSE_GRACE_MS = 2000;
 const LONGEST_DELAY_MS = 30000;
 const CONNECT_MS = 20000;
 const MOST_TYPED = 20;
-const DAY_MS = 24 * 3600000;
 const NOTHING = {
 	tokens: 0, usedTokens: 0, sentSamples: 0, droppedFrames: 0, captureMilliseconds: null, roundTripMilliseconds: null,
 	receivedSamples: 0, droppedDeltas: 0, playedSamples: 0, overflowedSamples: 0, underruns: 0, lastAnswer: null,
@@ -313,7 +312,7 @@ export class Airlock extends EventTarget {
 		const { startedAt, limitSeconds } = this.#session;
 		const seconds = startedAt ? (performance.now() - startedAt) / 1000 : 0;
 		// Allowances are counted by UTC day.
-		const tomorrow = new Date(DAY_MS * Math.ceil(Date.now() / DAY_MS));
+		const tomorrow = new Date(new Date().setUTCHours(24, 0, 0, 0));
 		const turns = this.#transcript.count;
 		this.#dispatch("over", { problem, details: { seconds, turns, limitSeconds, tomorrow, ...details } });
 	}

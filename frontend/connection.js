@@ -7,9 +7,9 @@ const EVERY_MS = 2000;
 const SLOW_MS = 2000;
 const DEAD_MS = 8000;
 
-/** Tells `onEvent(event)`, `onSent(event)`, `onSlow(on)` and, if it is not closed here, `onClose(code, lastError)`. */
+/** `onClose(code, lastError)` is told unless it is closed here. */
 export function connect(url, token, { onEvent, onSent, onSlow, onClose }) {
-	// The token travels as a subprotocol: browsers cannot set headers, and addresses end up in logs.
+	// The token is a subprotocol: browsers cannot set headers, and addresses end up in logs.
 	const socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${token}`, "airlock.v1"]);
 	const beat = heartbeat({ send: (t) => send({ type: "airlock.ping", t }), onSlow, onDead: () => onClose(1006) });
 	let lastError;
@@ -34,8 +34,8 @@ export function connect(url, token, { onEvent, onSent, onSlow, onClose }) {
 		ping: beat.ask,
 
 		sendAudio(samples) {
-			if (socket.bufferedAmount > MOST_BUFFERED_BYTES) return false;
-			return send({ type: "input_audio_buffer.append", audio: encodeBase64(new Uint8Array(samples.buffer)) });
+			const audio = encodeBase64(new Uint8Array(samples.buffer));
+			return socket.bufferedAmount <= MOST_BUFFERED_BYTES && send({ type: "input_audio_buffer.append", audio });
 		},
 
 		close() {

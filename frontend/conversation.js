@@ -22,7 +22,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 	let firstDeltaAt = null;
 	let writing = null; // the item whose text is coming
 
-	const isCut = ({ item_id: item, response_id: response }) => cut.has(response) || cut.has(item);
+	const isCut = (event) => cut.has(event.response_id) || cut.has(event.item_id);
 	const assistantSays = (event, item) => isCut(event) || transcript.append((writing = item), "assistant", event.delta);
 	const assistantSaid = ({ transcript: spoken, text }, item) => {
 		writing = null;
@@ -88,7 +88,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 				dispatch("answered");
 				notice(message);
 			} else if (cause === "as-text") {
-				// The profile does not allow it: then the answer is spoken, with its transcript.
+				// The profile forbids it: then the answer is spoken.
 				asText = false;
 				askForAnswer();
 			}
@@ -196,11 +196,11 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 				stopSpeaking();
 				heldFrom = counters.sentSamples;
 			}
-			const tooShort = !down && counters.sentSamples - heldFrom < SHORTEST_TURN;
-			if (tooShort) notice("Hold while you speak.");
-			send({ type: down || tooShort ? "input_audio_buffer.clear" : "input_audio_buffer.commit" });
+			const said = !down && counters.sentSamples - heldFrom >= SHORTEST_TURN;
+			if (!down && !said) notice("Hold while you speak.");
+			send({ type: `input_audio_buffer.${said ? "commit" : "clear"}` });
 			dispatch("holding", { on: down });
-			if (!down && !tooShort) answer();
+			if (said) answer();
 		},
 
 		leave() {

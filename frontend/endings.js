@@ -39,7 +39,7 @@ export class Refusal extends Error {
 
 /** The next attempt after those `made` and `livedMs` of a connection, and its delay ± 20 %; null if none is left. */
 export function nextAttempt(made, livedMs, random = Math.random()) {
-	// Counting for the whole life of a call would end a long one for no reason.
+	// Else a long call would end for drops long past.
 	const attempt = livedMs < HEALTHY_MS ? made : 0;
 	const delay = DELAYS_MS[attempt] * (1 + 0.2 * (2 * random - 1));
 	return delay ? { attempt: attempt + 1, delay } : null;

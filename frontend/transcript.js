@@ -1,4 +1,4 @@
-/** Who said what, in order. Pure; `onChange(turn)` is told each turn that is new or different. */
+/** Who said what, in order. Pure. */
 
 export const NAMES = { you: "You", assistant: "Assistant", note: "Note" };
 

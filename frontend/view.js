@@ -75,8 +75,8 @@ export function time(left) {
 
 export function turn({ id, who, text, final, interrupted }) {
 	const inSight = page.composer.getBoundingClientRect().bottom < innerHeight + 1;
-	if (!rows.has(id)) page.turns.append(rows.set(id, make("li")).get(id));
-	const item = rows.get(id);
+	const item = rows.get(id) ?? page.turns.appendChild(make("li"));
+	rows.set(id, item);
 	const said = make("span", "said", text || "…");
 	if (interrupted) said.append(" — ", make("span", "mark", "interrupted"));
 	item.replaceChildren(make("span", "who", NAMES[who]), said);
@@ -122,6 +122,6 @@ export function receipt(lines) {
 	page["receipt-lines"].replaceChildren(...lines.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
 }
 
-function make(tag, className = "", text = "") {
-	return Object.assign(document.createElement(tag), { className, textContent: text });
+function make(tag, className = "", textContent = "") {
+	return Object.assign(document.createElement(tag), { className, textContent });
 }

@@ -19,7 +19,7 @@ class Capture extends AudioWorkletProcessor {
 	}
 
 	process([[block]]) {
-		// Firefox gives nothing at all for a muted microphone, and silence is what ends a turn.
+		// Firefox gives nothing at all for a muted microphone.
 		const count = this.resampler.process(block ?? this.silence, this.resampled);
 		for (let i = 0; i < count; i++) {
 			this.frame[this.filled++] = pcm16(this.resampled[i]);

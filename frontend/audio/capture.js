@@ -2,7 +2,7 @@ import { Refusal } from "../endings.js";
 
 const WORKLET = new URL("./capture-worklet.js", import.meta.url);
 
-/** The microphone. `onFrame({samples, level, time})` gets 40 ms of 24 kHz PCM16 that ended at `time` of the context. */
+/** The microphone. `onFrame({samples, level, time})` gets 40 ms that ended at `time` of the context. */
 export function createCapture(processing, onFrame, onLost) {
 	// At the device's own rate: Firefox refuses a microphone in a context of another one.
 	const context = new AudioContext();

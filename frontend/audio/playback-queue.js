@@ -50,7 +50,7 @@ export class PlaybackQueue {
 			while (at < block.length && this.waiting > 0) at = this.playFirst(block, at);
 			if (this.waiting === 0) this.stop();
 		}
-		// At a stop the last sample falls to zero over 5 ms, so that it makes no click.
+		// A stop makes no click: the last sample falls to zero.
 		for (; at < block.length && this.decaying > 0; at++) block[at] = (this.lastSample * --this.decaying) / DECAY;
 		block.fill(0, at);
 	}

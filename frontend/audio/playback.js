@@ -6,7 +6,7 @@ const USUAL_LATENCY = 0.03;
 /** The loudspeaker. `onEvent(event)` is told `started`, `position` and `finished`, and when that is heard. */
 export function createPlayback(onEvent) {
 	const context = new AudioContext({ sampleRate: WIRE_RATE });
-	// Firefox asks another process, which may never answer while a device is being switched: then the page stands still.
+	// Firefox asks another process, and the page stands still while a device is being switched.
 	const isFirefox = navigator.userAgent.includes("Firefox/");
 	const flushes = [];
 	let port;

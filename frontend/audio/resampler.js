@@ -18,7 +18,7 @@ export class Resampler {
 		this.longestOutput = Math.ceil(longestBlock / this.step) + 1;
 	}
 
-	/** Resamples `block` into `output` from index `at`, and returns how many samples it wrote. Allocates nothing. */
+	/** From `block` into `output` at index `at`; returns how many samples it wrote. Allocates nothing. */
 	process(block, output, at = 0) {
 		const { samples, phases, step } = this;
 		samples.set(block, this.kept);
