@@ -40,7 +40,7 @@ export class Airlock extends EventTarget {
 	counters = { ...NOTHING };
 	receipt = null;
 
-	constructor({ mintUrl = MINT, headers = {}, profile, processing = true } = {}) {
+	constructor({ mintUrl = MINT, headers, profile, processing = true } = {}) {
 		super();
 		this.#options = { mintUrl, headers, profile, processing };
 	}
@@ -63,7 +63,7 @@ export class Airlock extends EventTarget {
 		return { seconds, share: seconds / this.#session.limitSeconds };
 	}
 
-	async start({ text = false, microphoneId, voice } = {}) {
+	async start({ text, microphoneId, voice } = {}) {
 		if (!isAtRest(this.#state)) return;
 		const { signal } = (this.#life = new AbortController());
 		this.#session = { voice, typed: [] };
@@ -165,7 +165,7 @@ export class Airlock extends EventTarget {
 
 	async #prepareSound(deviceId, signal) {
 		if (!isSecureContext) throw new Refusal("SecurityError");
-		if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Refusal("TypeError");
+		if (!globalThis.AudioWorkletNode) throw new Refusal("TypeError");
 		this.#playback = createPlayback(this.#played);
 		this.#capture = createCapture(this.#options.processing, this.#frame, () => this.#finish("lost-microphone"));
 		this.#contexts = [this.#playback.context, this.#capture.context];
@@ -329,7 +329,6 @@ export class Airlock extends EventTarget {
 	#release() {
 		this.#life.abort();
 		this.#disconnect();
-		for (const context of this.#contexts) context.onstatechange = null;
 		this.#capture?.close();
 		this.#playback?.close();
 		this.#capture = this.#playback = null;

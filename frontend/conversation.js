@@ -12,15 +12,15 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 	let transcribes = true;
 	let asText = !playback;
 	let turnDetection = { type: "server_vad" };
-	let wantsManual = false;
+	let wantsManual;
 	let heldFrom;
-	let activeResponse = null;
-	let answerWhenDone = false;
+	let activeResponse;
+	let answerWhenDone;
 	let items = new Map(); // not yet played to their end: samples received and response by item
 	const cut = new Set(); // responses and items whose rest must not be heard
 	let turnEndedAt = null; // null once the answer is heard
 	let firstDeltaAt = null;
-	let writing = null; // the item whose text is coming
+	let writing; // the item whose text is coming
 
 	const isCut = (event) => cut.has(event.response_id) || cut.has(event.item_id);
 	const assistantSays = (event, item) => isCut(event) || transcript.append((writing = item), "assistant", event.delta);
@@ -170,7 +170,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
 
 		heard({ type, item, audibleAt }) {
 			if (type === "started") {
-				if (firstDeltaAt !== null) {
+				if (firstDeltaAt) {
 					const milliseconds = turnEndedAt && audibleAt - turnEndedAt;
 					counters.lastAnswer = { milliseconds, fromFirstDelta: audibleAt - firstDeltaAt };
 					turnEndedAt = firstDeltaAt = null;

@@ -158,7 +158,7 @@ export function linesOfReceipt(receipt) {
 	return [
 		["Session", receipt.session_id],
 		["Counted by", receipt.counted_by],
-		["Ended", (receipt.ending ?? receipt.code)?.replaceAll("_", " ")],
+		["Ended", receipt.ending?.replaceAll("_", " ")],
 		["Lasted", clockText(receipt.duration_seconds)],
 		["You spoke into it", audio(receipt.audio_in_seconds)],
 		["It answered with", audio(receipt.audio_out_seconds)],

@@ -22,14 +22,12 @@ let lastHeard;
 let loudest = 0;
 let levelTextAt = 0;
 let retryTimer;
-let choosing;
 let about = { provider: page.provider.content, stores: "nothing" };
 
 function start(text) {
 	clearTimeout(retryTimer);
 	receipt([]);
 	notice("");
-	choosing = false;
 	airlock.start({ text, microphoneId, voice: page.voice.value });
 }
 
@@ -41,8 +39,8 @@ const ACTIONS = {
 	secure: () => location.assign(`https://${location.host}${location.pathname}`),
 	"sign-in": () => location.reload(),
 	choose() {
-		if (page.microphone.hidden || choosing) return start();
-		choosing = true;
+		if (page.microphone.hidden) return start();
+		page.main.value = "start";
 		write({ main: "Start again" });
 		page.microphone.focus();
 	},

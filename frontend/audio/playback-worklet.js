@@ -27,8 +27,7 @@ class Playback extends AudioWorkletProcessor {
 		this.readyCount = 0;
 	}
 
-	process(_, [channels]) {
-		const block = channels[0];
+	process(_, [[block]]) {
 		if (this.resampler) this.readResampled(block);
 		else this.queue.read(block);
 		for (let i = 0; i < block.length; i++) this.energy += block[i] * block[i];
