@@ -6,7 +6,7 @@ const HEARD = "conversation.item.input_audio_transcription";
 const GO_AHEAD_MS = 600;
 const SHORTEST_TURN = 100 * MILLISECOND; // the service refuses less
 
-/** `send` takes events to the model, `dispatch` those of `state.js`. Without a `playback` answers are asked for as text. */
+/** Without a `playback` answers are asked for as text. */
 export function converse({ send, playback, transcript, dispatch, notice, counters }) {
 	let interrupts = true;
 	let transcribes = true;

@@ -66,7 +66,6 @@ export function notice(text) {
 	announce(text);
 }
 
-/** `left` is null where there is no end. */
 export function time(left) {
 	const text = left ? clockText(left.seconds) : "";
 	write({ left: text && `${text} left`, "seal-time": text });

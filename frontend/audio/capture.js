@@ -39,7 +39,7 @@ export function createCapture(processing, onFrame, onLost) {
 	return {
 		context,
 
-		/** Listens to it instead of the one before. Never settles while the person ignores the browser's question. */
+		/** Never settles while the person ignores the browser's question. */
 		async open(deviceId) {
 			const [{ stream, usedDefault }] = await Promise.all([ask(deviceId), context.audioWorklet.addModule(WORKLET)]);
 			tracks[0].onended = onLost;
