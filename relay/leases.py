@@ -138,9 +138,9 @@ class Leases:
     ) -> AsyncIterator[Lease]:
         """Hold both slots for as long as the block runs.
 
-        What Redis is asked ``along`` is asked on the same way, when the slots are taken and each time they are renewed,
-        about every 10 s; then ``renewed`` is awaited with the answers, and what it asks of Redis may fail. Raises
-        Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
+        What Redis is asked ``along`` is asked on the same way and first, when the slots are taken and each time they
+        are renewed, about every 10 s; then ``renewed`` is awaited with the answers, and what it asks of Redis may fail.
+        Raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
         """
         slots = self.slots(claims)
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -161,12 +161,12 @@ class Leases:
     async def _take_all(self, slots: tuple[Slot, ...], session_id: str, along: Sequence[Question]) -> list[Any]:
         takes = [self._take.question(slot.key, session_id, LEASE_SECONDS * 1000, slot.ceiling) for slot in slots]
         try:
-            taken = await self._redis.ask_all(*takes, *along)
+            answers = await self._redis.ask_all(*along, *takes)
         except RedisUnavailable as error:
             raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS) from error
-        if not all(taken[: len(slots)]):
+        if not all(answers[len(along) :]):
             raise Refusal("too_many_sessions", retry_after=RETRY_AFTER_SECONDS)
-        return taken[len(slots) :]
+        return answers[: len(along)]
 
     async def _free_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
         """Freeing what was never taken does nothing; what Redis does not hear now it is told again."""
@@ -211,7 +211,7 @@ class Leases:
             asked_at = loop.time()
             renewals = [self._renew.question(slot.key, session_id, LEASE_SECONDS * 1000) for slot in slots]
             try:
-                answers = await self._redis.ask_all(*renewals, *along())
+                answers = await self._redis.ask_all(*along(), *renewals)
             except RedisUnavailable:
                 if loop.time() >= runs_out:
                     return True
@@ -220,7 +220,7 @@ class Leases:
                 runs_out = asked_at + LEASE_SECONDS
                 renew_in = RENEW_SECONDS * _jitter()
                 with contextlib.suppress(RedisUnavailable):
-                    await renewed(answers[len(slots) :])
+                    await renewed(answers[: -len(slots)])
 
 
 def _jitter() -> float:
