@@ -113,7 +113,9 @@ def _keep_allowed(_logger: Any, _method: str, fields: MutableMapping[str, Any]) 
 
 
 def _cut(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
+    if type(value) is str:
+        return value[:MAX_VALUE_CHARS]
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, dict):
         return {str(key): _cut(item) for key, item in value.items() if isinstance(item, dict | int | float)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -183,6 +184,7 @@ class Profile(_Strict):
             beta_clients=self.beta_clients,
         )
 
+    @cached_property
     def session_limits(self) -> Limits:
         """The limits as a token carries them."""
         return Limits(**self.limits.model_dump(exclude={"token_seconds"}))

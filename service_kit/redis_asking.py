@@ -53,7 +53,8 @@ class Asking:
     """What our clients add to redis-py's: answers are awaited for at most a second, and nobody insists.
 
     Attributes:
-        on_answer: called with how many seconds a question took, and whether it was answered; not for one never put.
+        on_answer: called with how many seconds a way there and back took, and whether there was an answer; not for one
+            never taken.
     """
 
     def __init__(self) -> None:
@@ -97,14 +98,18 @@ class Asking:
         return await self.ask(lambda: self._answers(questions))
 
     async def _answers(self, questions: Sequence[Question]) -> list[Any]:
+        answers = await self.carry(questions)
+        if error := first_error(answers):
+            raise error
+        return answers
+
+    async def carry(self, questions: Sequence[Question]) -> list[Any]:
+        """The answers to several questions, errors among them. Raises what redis-py raises, where there are none."""
         answers = await self.several([(question.key, question.command) for question in questions])
         for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
             if isinstance(answer, exceptions.NoScriptError) and question.in_full:
                 # Nothing ran; in full, it is also made known there.
                 (answers[place],) = await self.together(question.key, question.in_full)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
         return answers
 
     async def answers(self) -> bool:
@@ -198,6 +203,11 @@ class Asking:
             if error.obj is not None:
                 raise
             raise exceptions.ConnectionError("let go meanwhile") from error
+
+
+def first_error(answers: Iterable[Any]) -> Exception | None:
+    """The first answer that is an error, if any."""
+    return next((answer for answer in answers if isinstance(answer, Exception)), None)
 
 
 def _times_cancelled() -> int:

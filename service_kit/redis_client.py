@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import ssl
 from collections.abc import Awaitable, Sequence
-from hashlib import sha1, sha256
+from hashlib import sha1
 from typing import Any, Final, TypeAlias
 
 from redis import exceptions
@@ -22,6 +22,7 @@ from service_kit.redis_address import RedisMode, read_nodes
 from service_kit.redis_asking import Asking, Command, Question, RedisUnavailable, any_old_login
 from service_kit.redis_cluster import ClusterClient
 from service_kit.redis_pools import pool_of_primary, pool_of_server
+from service_kit.redis_trips import Trips
 from service_kit.tls import client_context
 
 __all__ = ["ClusterClient", "DirectClient", "Pseudonyms", "RedisClient", "RedisUnavailable", "Script", "connect"]
@@ -37,6 +38,11 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
         Redis.__init__(self, connection_pool=pool)
         Asking.__init__(self)
         self.auto_close_connection_pool = True
+        self._trips = Trips(self)
+
+    async def ask_all(self, *questions: Question) -> list[Any]:
+        """See ``Asking``; together with what others ask at the same time."""
+        return await self._trips.ask(questions)
 
     async def leave(self) -> None:
         """See ``Asking``."""
@@ -153,7 +159,7 @@ class Pseudonyms:
     def of(self, tenant: str, subject: str) -> str:
         """The pseudonym of a subject within its tenant (no subject can collide with another tenant's)."""
         message = len(tenant).to_bytes(4) + tenant.encode() + subject.encode()
-        return hmac.new(self._key, message, sha256).hexdigest()[:32]
+        return hmac.digest(self._key, message, "sha256").hex()[:32]
 
     def of_address(self, address: str) -> str:
         """The pseudonym of a client's address, or of the network that limits count it as."""

@@ -12,14 +12,14 @@ import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from itsdangerous import BadData, TimestampSigner, URLSafeSerializer
+from itsdangerous import BadData, Serializer, TimestampSigner, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode, want_bytes
 
 TOKEN_PREFIX: Final = "ek_"  # noqa: S105 - OpenAI's public prefix; browser SDKs refuse any other
@@ -160,7 +160,7 @@ class TokenKeys:
 
     def digest(self, value: str) -> str:
         """A keyed digest, so that Redis can compare a value that it cannot read."""
-        return hmac.new(self._digest_key, value.encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.digest(self._digest_key, value.encode(), "sha256").hex()[:32]
 
 
 def _derive(secret: bytes, label: bytes, length: int) -> bytes:
@@ -188,19 +188,21 @@ class SessionTokenCodec:
 
     def use_keys(self, keys: Sequence[str]) -> None:
         """Go by this ring from now on; what a key that has left it signed is not ours any more."""
-        self._serializer = URLSafeSerializer(
+        self._serializer = _Serializer(
             list(keys),
             salt=self._salt,
             signer=_Signer,
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
+        signer = self._serializer.make_signer(self._serializer.salt)
+        assert isinstance(signer, _Signer)  # noqa: S101 - narrows itsdangerous' declared type
+        self._signer = signer
 
     def encode(self, token: SessionToken, now: float) -> str:
         """The token's only accepted spelling, signed at ``now``."""
-        signer = self._signer()
-        signer.now = int(now)
+        self._signer.now = int(now)
         payload = self._serializer.dump_payload([base64_encode(token.secret).decode(), token.expires_at])
-        return TOKEN_PREFIX + signer.sign(payload).decode()
+        return TOKEN_PREFIX + self._signer.sign(payload).decode()
 
     def decode(self, unverified: str, now: float) -> SessionToken:
         """Prove a token genuine and in time, without I/O.
@@ -212,7 +214,7 @@ class SessionTokenCodec:
             raise InvalidToken
         signed = want_bytes(unverified.removeprefix(TOKEN_PREFIX))
         try:
-            payload, issued_at = self._signer().unsign_at(signed)
+            payload, issued_at = self._signer.unsign_at(signed)
             _require_canonical(signed)
             secret_text, expires_at = self._serializer.load_payload(payload)
             secret = base64_decode(secret_text)
@@ -226,16 +228,29 @@ class SessionTokenCodec:
             raise TokenExpired
         return SessionToken(secret, expires_at)
 
-    def _signer(self) -> _Signer:
-        signer = self._serializer.make_signer(self._serializer.salt)
-        assert isinstance(signer, _Signer)  # noqa: S101 - narrows itsdangerous' declared type
-        return signer
+
+class _Serializer(URLSafeSerializer):
+    """itsdangerous' serializer, without the attempt to compress what is random: it costs more than signing does."""
+
+    def dump_payload(self, obj: object) -> bytes:
+        return base64_encode(Serializer.dump_payload(self, obj))
 
 
 class _Signer(TimestampSigner):
     """itsdangerous' timestamp signer with the clock as a value, so that minting is a pure function."""
 
     now: int = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._derived: dict[bytes, bytes] = {}
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        """The same for the same key, so it is derived once."""
+        secret = self.secret_key if secret_key is None else want_bytes(secret_key)
+        if secret not in self._derived:
+            self._derived[secret] = super().derive_key(secret)
+        return self._derived[secret]
 
     def get_timestamp(self) -> int:
         return self.now

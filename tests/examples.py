@@ -87,6 +87,6 @@ def claims(**changes: Any) -> Claims:
         issued_at=NOW,
         expires_at=NOW + 300,
         lock=profile.lock(),
-        limits=profile.session_limits(),
+        limits=profile.session_limits,
     )
     return msgspec.structs.replace(usual, **changes)

@@ -164,7 +164,8 @@ class ClientSecrets:
             relay_url=self.settings.relay_url,
             provider=self.settings.provider,
         )
-        return web.json_response(beta_answer(minted) if shape.is_beta else minted)
+        body = msgspec.json.encode(beta_answer(minted) if shape.is_beta else minted)
+        return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     async def _check_limits(self, claims: Claims, ceilings: Ceilings) -> None:
         """Count the mint, and see whether subject and tenant may have a session. Raises Refusal, RedisUnavailable."""

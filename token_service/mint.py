@@ -172,7 +172,7 @@ def _limits(options: AirlockOptions, caller: Caller, profile: Profile) -> Limits
 
     A key's ceiling bounds what may be asked for in the profile's stead, so it may also be higher.
     """
-    limits = profile.session_limits()
+    limits = profile.session_limits
     chosen = {}
     for name in _NEGOTIABLE:
         standard = getattr(limits, name)

@@ -137,7 +137,10 @@ _METRICS: Final = (
         reason=("auth", "other"),
     ),
     _timing(
-        "airlock_redis_ms", "both", "questions to Redis, from asking to the answer or to giving up", outcome=_OUTCOMES
+        "airlock_redis_ms",
+        "both",
+        "ways to Redis, with one question or several, from asking to the answers or to giving up",
+        outcome=_OUTCOMES,
     ),
     _gauge(
         "airlock_redis_up",

@@ -48,6 +48,23 @@ async def test_a_silent_server_is_given_up_after_a_second() -> None:
         assert time.monotonic() - started < 1.5
 
 
+async def test_what_is_asked_in_one_turn_goes_one_way(redis: Redis, redis_server: str) -> None:
+    async with TcpProxy(int(redis_server.rpartition(":")[2].partition("/")[0])) as proxy:
+        client = connect(f"redis://127.0.0.1:{proxy.port}")
+        script = Script(client, "return redis.call('INCR', KEYS[1])")
+        ways: list[bool] = []
+        client.on_answer = lambda _seconds, is_answered: ways.append(is_answered)
+        asking = [asyncio.create_task(script("airlock:test:count")) for _ in range(50)]
+        asking[0].cancel()
+        await asyncio.sleep(0)
+        asking[1].cancel()
+        answers = await asyncio.gather(*asking, return_exceptions=True)
+        assert answers[2:] == list(range(1, 49))  # who gave up before it left asked nothing
+        assert ways == [True]
+        assert proxy.accepted == 1
+        await client.aclose()
+
+
 async def test_cancellation_is_not_an_answer(redis_server: str) -> None:
     client = connect(redis_server)
     never = asyncio.get_running_loop().create_future()

@@ -76,7 +76,7 @@ def test_a_browser_gets_the_default_profile_bound_to_its_page() -> None:
         issued_at=NOW,
         expires_at=NOW + 300,
         lock=profile.lock(),
-        limits=profile.session_limits(),
+        limits=profile.session_limits,
     )
 
 

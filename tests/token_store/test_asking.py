@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from service_kit.redis_asking import Question
@@ -33,3 +35,34 @@ async def test_one_error_among_the_answers_is_no_answer_and_breaks_no_connection
             script.question(KEYS[0]), Question(KEYS[0], ("LPUSH", KEYS[0], "x")), script.question(KEYS[0])
         )
     assert await script(KEYS[0]) == 3
+
+
+async def test_what_many_ask_at_once_is_answered_to_each(redis: RedisClient) -> None:
+    known, unknown = Script(redis, COUNT), Script(redis, COUNT + f" -- {id(redis)}")
+    asked = [
+        redis.ask_all(script.question(key), Question(key, ("ECHO", key))) for key in KEYS for script in (known, unknown)
+    ]
+    answers = await asyncio.gather(*asked)
+    assert sorted(count for count, _ in answers) == [1] * len(KEYS) + [2] * len(KEYS)
+    assert [echo.decode() for _, echo in answers] == [key for key in KEYS for _ in range(2)]
+    assert await redis.ask_all(*(Question(key, ("GET", key)) for key in KEYS)) == [b"2"] * len(KEYS)
+
+
+async def test_an_error_is_told_to_the_one_whose_question_it_answers(redis: RedisClient) -> None:
+    script = Script(redis, COUNT)
+    wrong = redis.ask_all(Question(KEYS[0], ("LPUSH", KEYS[0], "x")))
+    await script(KEYS[0])
+    before, refused, after = await asyncio.gather(script(KEYS[0]), wrong, script(KEYS[1]), return_exceptions=True)
+    assert (before, after) == (2, 1)
+    assert isinstance(refused, RedisUnavailable)
+    assert str(refused) == "ResponseError"
+
+
+async def test_who_gives_up_takes_nobody_along(redis: RedisClient) -> None:
+    script = Script(redis, COUNT)
+    asking = [asyncio.create_task(script(KEYS[0])) for _ in range(3)]
+    await asyncio.sleep(0)  # they ask, and nothing is sent yet
+    asking[0].cancel()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert all(isinstance(answer, int) for answer in answers[1:])
