@@ -56,7 +56,7 @@ soak: $(DEV_INSTALLED) ## run the tests that take minutes, the image's steps amo
 	$(PYTHON) -m pytest -m soak
 
 packages:
-	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server nginx fonts-dejavu-core \
+	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server nginx fonts-dejavu-core firefox-esr pulseaudio \
 		$$(command -v node >/dev/null || echo nodejs) $$(command -v npm >/dev/null || echo npm) $$(command -v curl >/dev/null || echo curl)
 
 static: $(DEV_INSTALLED)

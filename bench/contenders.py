@@ -203,7 +203,7 @@ class Contender:
         processes = len(list(process_tree.members(server.pid)))
         if processes < self.least_processes:
             server.stop()
-            raise CannotRun(f"{self.least_processes} processes were expected, and there are {processes}")
+            raise CannotRun(f"it should have {self.least_processes} processes or more, and has {processes}")
         return server
 
     def place(self, around: Surroundings, server: ChildServer | None) -> Place:

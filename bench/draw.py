@@ -55,7 +55,7 @@ def _lines(axis: Any, panel: dict[str, Any]) -> None:
     """Lines over a common x: ``{label, values}``."""
     for line in panel["lines"]:
         axis.plot(panel["x"], line["values"], label=line["label"], color=line.get("colour"))
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.2 * max(max(line["values"]) for line in panel["lines"]))
     if panel.get("log_x"):
         axis.set_xscale("log")
     axis.set_xlabel(panel["x_unit"])

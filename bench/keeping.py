@@ -35,8 +35,11 @@ def keep(results: Results | Soak, file: Path | None, say: Callable[[str], None],
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if publish:
         PAGE.write_text(page_with_tables(PAGE.read_text("utf-8")), "utf-8")
+    figure = picture_of(Reading(results)) if isinstance(results, Results) else picture_of_soak(results)
+    if not figure["panels"]:
+        return
     try:
-        draw(picture_of(Reading(results)) if isinstance(results, Results) else picture_of_soak(results), picture)
+        draw(figure, picture)
     except NotInstalled as problem:
         say(f"There is no plot: {problem}")
 

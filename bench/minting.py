@@ -37,19 +37,18 @@ async def measure(order: MintTokens) -> Done:
         async def one(number: int) -> None:
             tokens[number] = await _mint(http, order.mint, number)
 
-        watched = {"contender": order.pid, **order.watched}
-        return await measured(order.count, one, watched, order.at_once, order.per_second, tokens)
+        return await measured(order.count, one, order.pid, order.at_once, order.per_second, tokens)
 
 
 async def measured(
     count: int,
     one: Callable[[int], Awaitable[None]],
-    watched: dict[str, int],
+    pid: int,
     at_most: int,
     per_second: float,
     tokens: list[str],
 ) -> Done:
-    """Run ``one`` for each number below ``count``, and tell how long each took and what all of them cost."""
+    """Run ``one`` for each number below ``count``, and tell how long each took and what all of them cost ``pid``."""
     trips = [0.0] * count
 
     async def timed(number: int) -> None:
@@ -57,7 +56,7 @@ async def measured(
         await one(number)
         trips[number] = time.perf_counter() - began
 
-    before = {name: process_tree.cpu_ns(pid) for name, pid in watched.items()}
+    before = process_tree.cpu_ns(pid)
     began = time.perf_counter()
     if per_second:
         await _evenly(per_second, count, timed)
@@ -67,7 +66,7 @@ async def measured(
     return Done(
         count=count,
         seconds=seconds,
-        cpu_ns={name: process_tree.cpu_ns(pid) - before[name] for name, pid in watched.items()},
+        cpu_ns={"contender": process_tree.cpu_ns(pid) - before},
         trip_p50_ms=percentile(trips, 50) * 1000,
         trip_p99_ms=percentile(trips, 99) * 1000,
         tokens=tokens,

@@ -112,7 +112,6 @@ class MintTokens(Struct, frozen=True, tag=True, kw_only=True):
     count: int
     at_once: int = 16
     per_second: float = 0
-    watched: dict[str, int] = {}
 
 
 class Redeem(Struct, frozen=True, tag=True, kw_only=True):
@@ -123,7 +122,6 @@ class Redeem(Struct, frozen=True, tag=True, kw_only=True):
     signing_keys: list[str]
     at_once: int = 16
     per_second: float = 0
-    watched: dict[str, int] = {}
 
 
 class Done(Struct, frozen=True, tag=True, kw_only=True):

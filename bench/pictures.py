@@ -16,8 +16,8 @@ def picture_of(reading: Reading) -> Figure:
     """CPU per message at saturation and in real time, and how it grows with the sessions."""
     panels = [_cost(reading, flow) for flow in ("rt100", "sat20") if flow in FLOWS and reading.contenders(flow)]
     sizes = [size for size in GROWTH if reading.contenders(f"growth{size}")]
-    if sizes:
-        panels.append(_growth(reading, sizes))
+    if sizes and (growth := _growth(reading, sizes))["lines"]:
+        panels.append(growth)
     return {"width": 9.5, "height": 3.4 * len(panels), "columns": 1, "panels": panels}
 
 
@@ -67,12 +67,10 @@ def _cost(reading: Reading, flow: str) -> Figure:
 
 
 def _growth(reading: Reading, sizes: list[int]) -> Figure:
-    lines = [
-        {
-            "label": LABELS[name].replace("*", ""),
-            "values": [reading.cost(f"growth{size}", name) for size in sizes],
-        }
-        for name in reading.contenders(f"growth{sizes[0]}")
-    ]
+    lines = []
+    for name in reading.contenders(f"growth{sizes[0]}"):
+        values = [reading.cost(f"growth{size}", name) for size in sizes]
+        if None not in values:
+            lines.append({"label": LABELS[name].replace("*", ""), "values": values})
     title = "CPU per message: 2,000 messages per second shared by 1 to 1,000 sessions"
     return {"title": title, "x": sizes, "x_unit": "sessions", "unit": "µs", "lines": lines, "log_x": True}

@@ -49,10 +49,9 @@ async def redeem(order: Redeem) -> Done:
         await redemptions.redeem(ticket, secrets.token_hex(12), "127.0.0.1")
 
     await one(first)  # connected, and Redis knows the script
-    watched = {"contender": os.getpid(), **order.watched}
     try:
         return await measured(
-            len(tokens), lambda number: one(tokens[number]), watched, order.at_once, order.per_second, []
+            len(tokens), lambda number: one(tokens[number]), os.getpid(), order.at_once, order.per_second, []
         )
     finally:
         await redis.aclose()

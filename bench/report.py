@@ -82,7 +82,7 @@ def _targets(reading: Reading) -> str:
         row(
             target.says,
             f"{'≥' if target.at_least else '≤'} {target.limit:,g} {target.unit}".strip(),
-            f"{_number(target.read(reading))} {target.unit}".strip(),
+            _NOTHING if (value := target.read(reading)) is None else f"{_number(value)} {target.unit}".strip(),
             target.is_reached(reading),
         )
         for target in TARGETS

@@ -117,7 +117,7 @@ def run_scenario(
         except (CannotRun, Failed) as error:
             problem = f"could not run: {error}" if isinstance(error, CannotRun) else str(error)
         run = Run(scenario=scenario.name, contender=name, round=number, answer=answer, problem=problem)
-        say(f"  {scenario.name:<11} {name:<14} {run.in_words()}")
+        say(f"  {scenario.name:<12} {name:<14} {run.in_words()}")
         runs.append(run)
     return runs
 
@@ -128,7 +128,7 @@ def measure_services(around: Surroundings, pairs: int, number: int, say: Say) ->
     for name, count, per_second in (("", pairs, 0), ("-500", pairs // 2, PAIRS_PER_SECOND)):
         mint: Order = MintTokens(mint=around.mint, pid=around.token_service.pid, count=count, per_second=per_second)
         runs.append(_service_run(f"mint{name}", number, mint))
-        say(f"  {runs[-1].scenario:<11} {runs[-1].in_words()}")
+        say(f"  {runs[-1].scenario:<12} {runs[-1].in_words()}")
         if isinstance(runs[-1].answer, Done):
             redeem: Order = Redeem(
                 tokens=runs[-1].answer.tokens,
@@ -137,7 +137,7 @@ def measure_services(around: Surroundings, pairs: int, number: int, say: Say) ->
                 per_second=per_second,
             )
             runs.append(_service_run(f"redeem{name}", number, redeem))
-            say(f"  {runs[-1].scenario:<11} {runs[-1].in_words()}")
+            say(f"  {runs[-1].scenario:<12} {runs[-1].in_words()}")
     return [_without_tokens(run) for run in runs]
 
 

@@ -92,6 +92,7 @@ export interface Options {
   processing?: boolean;
 }
 
+/** Of one session: a start counts anew, a reconnection goes on. */
 export interface Counters {
   tokens: number;
   sentSamples: number;

@@ -1,7 +1,6 @@
 /**
- * A conversation through Airlock, for any page: microphone, session token, connection, reconnection, and one function that
- * undoes it all. Shows nothing; the page hears of everything by events. `airlock.d.ts` documents what is public, and
- * docs/library.md has an example. The token is handed to the connection and kept nowhere.
+ * A conversation through Airlock, for any page. It shows nothing and tells everything by events, which `airlock.d.ts`
+ * documents. The token is handed to the connection and kept nowhere.
  */
 
 import { createCapture } from "./audio/capture.js";
@@ -13,13 +12,17 @@ import { IDLE, isAtRest, isQuiet, next, screenOf } from "./state.js";
 import { mint } from "./token.js";
 import { Transcript } from "./transcript.js";
 
-// After this much silence of a muted microphone no turn can be open any more.
-const SILENCE_WHEN_MUTED_MS = 1500;
+const SILENCE_WHEN_MUTED_MS = 1500; // then no turn can be open any more
 const CLOSE_GRACE_MS = 2000;
 const LONGEST_DELAY_MS = 30000;
 const CONNECT_MS = 20000;
 const MOST_TYPED = 20;
-const DAY = 24 * 3600000;
+const DAY_MS = 24 * 3600000;
+const NOTHING = {
+  tokens: 0, usedTokens: 0, sentSamples: 0, droppedFrames: 0, captureMilliseconds: null, roundTripMilliseconds: null,
+  receivedSamples: 0, droppedDeltas: 0, playedSamples: 0, overflowedSamples: 0, underruns: 0, lastAnswer: null,
+  lastInterruption: null,
+};
 const MINT = new URL("/v1/realtime/client_secrets", import.meta.url);
 
 export { listMicrophones } from "./audio/capture.js";
@@ -28,31 +31,17 @@ export class Airlock extends EventTarget {
   #options;
   #state = IDLE;
   #life = new AbortController(); // aborted when the session is over
-  #session = {}; // what is known of it beside its state; several connections may make up one
+  #session = {}; // of one or more connections
   #transcript = new Transcript((turn) => this.#tell("turn", turn));
+  #contexts = [];
   #capture;
   #playback;
   #connection;
   #conversation;
   #deadline;
-  #wakeLock;
   #overdue;
 
-  counters = {
-    tokens: 0,
-    sentSamples: 0,
-    droppedFrames: 0,
-    captureMilliseconds: null,
-    roundTripMilliseconds: null,
-    receivedSamples: 0,
-    droppedDeltas: 0,
-    playedSamples: 0,
-    overflowedSamples: 0,
-    underruns: 0,
-    lastAnswer: null,
-    lastInterruption: null,
-    usedTokens: 0,
-  };
+  counters = { ...NOTHING };
   receipt = null;
 
   constructor({ mintUrl = MINT, headers = {}, profile, processing = true } = {}) {
@@ -81,9 +70,13 @@ export class Airlock extends EventTarget {
   async start({ text = false, microphoneId, voice } = {}) {
     if (!isAtRest(this.#state)) return;
     const { signal } = (this.#life = new AbortController());
-    this.#session = { voice, typed: [], before: { ...this.counters } };
-    this.receipt = this.counters.lastAnswer = null;
-    this.#listen(signal);
+    this.#session = { voice, typed: [] };
+    this.receipt = null;
+    Object.assign(this.counters, NOTHING);
+    // An offline browser leaves the socket open.
+    addEventListener("offline", () => this.#connection && this.#lost(1006), { signal });
+    addEventListener("pagehide", () => this.end(), { signal });
+    document.addEventListener("visibilitychange", () => this.#returned(signal), { signal });
     this.#dispatch("start", { mode: text ? "text" : "voice" });
     try {
       if (!text) await this.#prepareSound(microphoneId, signal);
@@ -123,10 +116,10 @@ export class Airlock extends EventTarget {
   }
 
   hold(down) {
-    const { phase, mode, muted, holding } = this.#state;
+    const { phase, mode, muted, manual, holding } = this.#state;
     if (phase !== "live" || mode !== "voice" || down === holding) return;
     if (down && muted) this.mute(false);
-    this.#conversation.hold(down, this.#state.manual);
+    this.#conversation.hold(down, manual);
   }
 
   handsFree() {
@@ -139,11 +132,7 @@ export class Airlock extends EventTarget {
 
   async changeMicrophone(deviceId) {
     const { signal } = this.#life;
-    try {
-      await this.#useMicrophone(deviceId);
-    } catch (error) {
-      if (!signal.aborted) this.#fail(error);
-    }
+    await this.#useMicrophone(deviceId).catch((error) => signal.aborted || this.#fail(error));
   }
 
   #tell(type, detail) {
@@ -160,37 +149,27 @@ export class Airlock extends EventTarget {
     this.#drain();
   };
 
-  /** What happens to the page while a session lives. */
-  #listen(signal) {
-    // An offline browser leaves the socket open, as if it were only quiet.
-    addEventListener("offline", () => this.#connection && this.#lost(1006), { signal });
-    addEventListener("pagehide", () => this.end(), { signal });
-    const returned = () => {
-      if (document.hidden || this.#state.phase !== "live") return;
-      this.#checkSound();
-      this.#keepAwake(signal);
-      this.#connection.ping();
-    };
-    document.addEventListener("visibilitychange", returned, { signal });
+  #returned(signal) {
+    if (document.hidden || this.#state.phase !== "live") return;
+    this.#checkSound();
+    this.#keepAwake(signal);
+    this.#connection.ping();
   }
 
   async #keepAwake(signal) {
     if (!this.#capture) return;
-    try {
-      const lock = await navigator.wakeLock.request("screen");
-      if (signal.aborted) lock.release();
-      else this.#wakeLock = lock;
-    } catch {
-      // A courtesy: not every browser has it, and a weak battery may refuse.
-    }
+    const lock = await navigator.wakeLock?.request("screen").catch(() => null); // a weak battery may refuse
+    const release = () => lock?.release();
+    if (signal.aborted) release();
+    else signal.addEventListener("abort", release);
   }
 
-  /** Nobody who only types is asked for microphone or loudspeaker. */
   async #prepareSound(deviceId, signal) {
     if (!isSecureContext) throw new Refusal("SecurityError");
     if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new Refusal("TypeError");
     this.#playback = createPlayback(this.#played);
     this.#capture = createCapture(this.#options.processing, this.#frame, () => this.#finish("lost-microphone"));
+    this.#contexts = [this.#playback.context, this.#capture.context];
     for (const context of this.#contexts) {
       context.resume().catch(() => {});
       context.onstatechange = this.#checkSound;
@@ -198,10 +177,6 @@ export class Airlock extends EventTarget {
     await Promise.all([this.#useMicrophone(deviceId), this.#playback.open()]);
     signal.throwIfAborted();
     this.#dispatch("microphone");
-  }
-
-  get #contexts() {
-    return [this.#capture, this.#playback].filter(Boolean).map(({ context }) => context);
   }
 
   #checkSound = () => this.#dispatch("paused", { on: this.#contexts.some(({ state }) => state !== "running") });
@@ -221,7 +196,7 @@ export class Airlock extends EventTarget {
     if (phase !== "live") return;
     const idle = manual && !holding;
     this.#tell("level", { side: "you", level: muted || idle ? 0 : level });
-    // Server-side turn detection hears the end of a turn only in the silence after it, so silence is sent too.
+    // The model hears the end of a turn in the silence after it, so silence is sent too.
     const silent = muted && !hearing && performance.now() - this.#session.mutedAt > SILENCE_WHEN_MUTED_MS;
     if (idle || silent) return;
     const sent = this.#connection.sendAudio(samples);
@@ -230,17 +205,20 @@ export class Airlock extends EventTarget {
   };
 
   #played = (event) => {
-    // A new playback counts from zero.
-    for (const [name, count] of Object.entries(event.counters)) this.counters[name] = this.#session.before[name] + count;
+    Object.assign(this.counters, event.counters);
     this.#conversation?.heard(event);
     if (event.type === "position") this.#tell("level", { side: "assistant", level: event.level });
   };
 
   async #connect(signal) {
-    const pass = await this.#mint(signal);
+    const pass = await mint(this.#options, this.#session.voice, signal).catch((error) => {
+      if (!this.#session.voice || !error.details?.param?.startsWith("session")) throw error;
+      this.#session.voice = null;
+      this.#notice("The voice cannot be chosen here.");
+      return mint(this.#options, null, signal);
+    });
     signal.throwIfAborted();
     this.counters.tokens += 1;
-    this.#session.limit = pass.max_session_seconds;
     this.#session.draining = false;
     this.#tell("about", { provider: pass.provider, stores: pass.stores });
     this.#connection = connect(pass.relay_url, pass.value, {
@@ -260,37 +238,20 @@ export class Airlock extends EventTarget {
     this.#overdue = setTimeout(this.#lost, CONNECT_MS, 1006);
   }
 
-  async #mint(signal) {
-    const { mintUrl: url, headers, profile } = this.#options;
-    const { voice } = this.#session;
-    const body = {
-      ...(profile && { airlock: { profile } }),
-      ...(voice && { session: { type: "realtime", audio: { output: { voice } } } }),
-    };
-    try {
-      return await mint({ url, headers: typeof headers === "function" ? await headers() : headers, body, signal });
-    } catch (error) {
-      if (!voice || !error.details?.param?.startsWith("session")) throw error;
-      this.#session.voice = null;
-      this.#notice("The voice cannot be chosen here.");
-      return this.#mint(signal);
-    }
-  }
-
   #receive = (event) => {
     if (event.type === "session.created") this.#connected();
     this.#tell("event", { direction: "in", event });
     this.#conversation?.receive(event);
     switch (event.type) {
       case "airlock.session.started":
-        this.#setDeadline(event.ends_at - event.server_time, event.max_session_seconds);
+        this.#setDeadline(event);
         return this.#tell("about", { provider: event.provider, stores: event.stores });
       case "airlock.session.draining":
         this.#notice("The relay is restarting. This page takes a fresh pass at the next pause.");
         this.#session.draining = true;
         return this.#drain();
       case "airlock.session.ended":
-        this.receipt = event.receipt; // for the end of the call, which this need not be
+        this.receipt = event.receipt;
         return;
       case "airlock.pong":
         this.counters.roundTripMilliseconds = performance.now() - event.t;
@@ -302,12 +263,11 @@ export class Airlock extends EventTarget {
   }
 
   #connected() {
-    const { startedAt, limit, typed } = this.#session;
+    const { startedAt, typed } = this.#session;
     this.#session.connectedAt = performance.now();
     this.#session.startedAt ??= performance.now();
     this.receipt = null;
     clearTimeout(this.#overdue);
-    if (limit) this.#setDeadline(limit, limit);
     this.#dispatch("connected");
     this.#checkSound();
     this.#keepAwake(this.#life.signal);
@@ -316,11 +276,13 @@ export class Airlock extends EventTarget {
   }
 
   /** By the relay's clock: the device's may be wrong. */
-  #setDeadline(secondsLeft, seconds) {
-    this.#deadline = { at: performance.now() + secondsLeft * 1000, of: Math.max(seconds, secondsLeft) };
-    // The relay ends the session; this only keeps the page from waiting for one that does not.
+  #setDeadline({ ends_at, server_time, max_session_seconds: limit }) {
+    const milliseconds = (ends_at - server_time) * 1000;
+    this.#session.limitSeconds = limit;
+    this.#deadline = { at: performance.now() + milliseconds, of: limit };
+    // The relay ends the session; this is for one that does not.
     clearTimeout(this.#overdue);
-    this.#overdue = setTimeout(() => this.#finish("time-up"), secondsLeft * 1000 + CLOSE_GRACE_MS);
+    this.#overdue = setTimeout(() => this.#finish("time-up"), milliseconds + CLOSE_GRACE_MS);
   }
 
   #lost = (code, { message, retry_after: retryAfter, code: publicCode } = {}) => {
@@ -329,7 +291,6 @@ export class Airlock extends EventTarget {
     else this.#tryAgain(new Refusal(code, { message, retryAfter }, publicCode));
   };
 
-  /** Connects anew, with another token, or gives up: with what the refusal says. */
   async #tryAgain(refusal) {
     const { signal } = this.#life;
     const livedMs = performance.now() - (this.#session.connectedAt ?? Infinity);
@@ -353,15 +314,15 @@ export class Airlock extends EventTarget {
 
   #finish(problem, details) {
     this.#release();
-    const { startedAt, limit: limitSeconds } = this.#session;
+    const { startedAt, limitSeconds } = this.#session;
     const seconds = startedAt ? (performance.now() - startedAt) / 1000 : 0;
     // Allowances are counted by UTC day.
-    const tomorrow = new Date(DAY * Math.ceil(Date.now() / DAY));
+    const tomorrow = new Date(DAY_MS * Math.ceil(Date.now() / DAY_MS));
     const summary = { seconds, turns: this.#transcript.count, limitSeconds, tomorrow };
     this.#dispatch("over", { problem, details: { ...summary, ...details } });
   }
 
-  /** Undoes `connect`. The microphone stays, so that a reconnection asks for nothing. */
+  /** The microphone stays, so that a reconnection asks for nothing. */
   #disconnect() {
     clearTimeout(this.#overdue);
     this.#connection?.close();
@@ -369,14 +330,14 @@ export class Airlock extends EventTarget {
     this.#deadline = this.#connection = this.#conversation = null;
   }
 
-  /** Undoes everything, in whatever state it is. */
+  /** Undoes everything, in any state. */
   #release() {
     this.#life.abort();
     this.#disconnect();
-    this.#wakeLock?.release();
     for (const context of this.#contexts) context.onstatechange = null;
     this.#capture?.close();
     this.#playback?.close();
-    this.#capture = this.#playback = this.#wakeLock = null;
+    this.#capture = this.#playback = null;
+    this.#contexts = [];
   }
 }

@@ -1,4 +1,4 @@
-/** The connection to the relay: events as JSON, audio as base64 within them, and whether it is slow or dead. */
+/** The connection to the relay, and whether it is slow or dead. */
 
 import { encodeBase64 } from "./audio/pcm.js";
 
@@ -7,10 +7,7 @@ const EVERY_MS = 2000;
 const SLOW_MS = 2000;
 const DEAD_MS = 8000;
 
-/**
- * `onEvent(event)` for every event; `onSent(event)` for what went out; `onSlow(on)`; and once `onClose(code, lastError)`,
- * except after `close`.
- */
+/** Tells `onEvent(event)`, `onSent(event)`, `onSlow(on)` and, if it is not closed here, `onClose(code, lastError)`. */
 export function connect(url, token, { onEvent, onSent, onSlow, onClose }) {
   // The token travels as a subprotocol: browsers cannot set headers, and addresses end up in logs.
   const socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${token}`, "airlock.v1"]);
@@ -25,7 +22,6 @@ export function connect(url, token, { onEvent, onSent, onSlow, onClose }) {
   };
   socket.onclose = ({ code }) => onClose(code, lastError);
 
-  /** False if the connection is not open. */
   function send(event) {
     if (socket.readyState !== WebSocket.OPEN) return false;
     socket.send(JSON.stringify(event));
@@ -37,7 +33,6 @@ export function connect(url, token, { onEvent, onSent, onSlow, onClose }) {
     send,
     ping: beat.ask,
 
-    /** Sends PCM16 samples; false if the connection cannot take them now. */
     sendAudio(samples) {
       if (socket.bufferedAmount > MOST_BUFFERED_BYTES) return false;
       return send({ type: "input_audio_buffer.append", audio: encodeBase64(new Uint8Array(samples.buffer)) });
@@ -51,15 +46,11 @@ export function connect(url, token, { onEvent, onSent, onSlow, onClose }) {
   };
 }
 
-/**
- * Notices a connection that has become slow or dead by asking for an answer. `bufferedAmount` cannot tell: the first
- * megabytes vanish into the system's buffers.
- */
+/** Asks for answers. `bufferedAmount` cannot tell: the first megabytes vanish into the system's buffers. */
 export function heartbeat({ send, onSlow, onDead, now = () => performance.now() }) {
   let timer;
   let askedAt;
   let waiting = false;
-  let slow = false;
 
   function ask() {
     if (waiting) return;
@@ -67,33 +58,23 @@ export function heartbeat({ send, onSlow, onDead, now = () => performance.now() 
     send((askedAt = now()));
   }
 
-  function answered() {
-    waiting = false;
-    tell(false);
-  }
-
-  function tell(isSlow) {
-    if (isSlow !== slow) onSlow((slow = isSlow));
-  }
-
   function beat() {
     const passed = now() - askedAt;
-    if (!waiting) return passed >= EVERY_MS && ask();
-    tell(passed > SLOW_MS);
-    if (passed <= DEAD_MS) return;
-    stop();
-    onDead();
+    onSlow(waiting && passed > SLOW_MS);
+    if (waiting && passed > DEAD_MS) onDead();
+    if (!waiting && passed >= EVERY_MS) ask();
   }
 
-  function start() {
-    timer = setInterval(beat, EVERY_MS / 4);
-    ask();
-  }
-
-  function stop() {
-    clearInterval(timer);
-    answered();
-  }
-
-  return { ask, answered, start, stop };
+  return {
+    ask,
+    start() {
+      timer = setInterval(beat, EVERY_MS / 4);
+      ask();
+    },
+    answered() {
+      waiting = false;
+      beat();
+    },
+    stop: () => clearInterval(timer),
+  };
 }

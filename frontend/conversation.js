@@ -1,15 +1,15 @@
 /**
- * What the model's events mean: for the transcript, for what is heard, and for where the conversation stands. Knows
- * neither the page nor the audio graph: it is given a way to `send` events to the model, and `dispatch`es those of
- * `state.js`. `notice` takes words for the person.
+ * What the model's events mean for the transcript, for what is heard, and for where the conversation stands. `send` is
+ * for events to the model, `dispatch` for those of `state.js`.
  */
 
 import { MILLISECOND, decodeBase64 } from "./audio/pcm.js";
 
+const HEARD = "conversation.item.input_audio_transcription";
 const GO_AHEAD_MS = 600;
 const SHORTEST_TURN = 100 * MILLISECOND; // the service refuses less
 
-/** `playback` is missing where nothing shall sound; then answers are asked for as text. */
+/** Without a `playback` answers are asked for as text. */
 export function converse({ send, playback, transcript, dispatch, notice, counters }) {
   let interrupts = true;
   let transcribes = true;
@@ -19,9 +19,9 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
   let heldFrom;
   let activeResponse = null;
   let answerWhenDone = false;
-  let items = new Map(); // audio not yet played to its end: item → samples received and the response they belong to
+  let items = new Map(); // not yet played to their end: samples received and response by item
   const cut = new Set(); // responses and items whose rest must not be heard
-  let turnEndedAt = null; // milliseconds; null once the answer is heard
+  let turnEndedAt = null; // null once the answer is heard
   let firstDeltaAt = null;
   let writing = null; // the item whose text is coming
 
@@ -39,7 +39,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
     "input_audio_buffer.speech_started"(_, item) {
       dispatch("speech-started", { interrupts });
       setTimeout(dispatch, GO_AHEAD_MS, "settled");
-      transcript.turn(item, "you"); // has its place now: its text may come after the answer's
+      transcript.turn(item, "you"); // before the answer, however late its text comes
       if (interrupts) interrupt();
     },
     "input_audio_buffer.speech_stopped"() {
@@ -50,9 +50,9 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
       transcript.turn(item, "you");
       if (!transcribes) transcript.finish(item, "you", "(spoken; this session is not transcribed)");
     },
-    "conversation.item.input_audio_transcription.delta": ({ delta = "" }, item) => transcript.append(item, "you", delta),
-    "conversation.item.input_audio_transcription.completed": (event, item) => transcript.finish(item, "you", event.transcript),
-    "conversation.item.input_audio_transcription.failed": (_, item) => transcript.finish(item, "you", "(could not be transcribed)"),
+    [`${HEARD}.delta`]: ({ delta = "" }, item) => transcript.append(item, "you", delta),
+    [`${HEARD}.completed`]: (event, item) => transcript.finish(item, "you", event.transcript),
+    [`${HEARD}.failed`]: (_, item) => transcript.finish(item, "you", "(could not be transcribed)"),
     "response.created"({ response }) {
       activeResponse = response.id;
       firstDeltaAt = null;
@@ -91,7 +91,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
         dispatch("answered");
         notice(message);
       } else if (cause === "as-text") {
-        // This profile does not let a page choose; then the answer is spoken, with its transcript.
+        // The profile does not allow it: then the answer is spoken, with its transcript.
         asText = false;
         askForAnswer();
       }
@@ -106,7 +106,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
     transcribes = Boolean(transcription);
   }
 
-  /** Lets the person end turns with a button, or the model by listening, as the session began. */
+  /** Lets the person end turns with a button, or the model by listening. */
   function setManual(on) {
     wantsManual = on;
     dispatch("manual", { on });
@@ -114,7 +114,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
     send({ type: "session.update", event_id: "turns", session });
   }
 
-  /** The profile may have kept the field: then the model goes on listening by itself. */
+  /** The profile may not allow it. */
   function settleManual(on) {
     if (wantsManual && !on) notice("Hold to talk is not allowed here. Just speak.");
     wantsManual = false;
@@ -131,17 +131,16 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
   function askForAnswer() {
     answerWhenDone = false;
     dispatch("answering");
-    // Who types may be where nothing should sound.
     send({ type: "response.create", ...(asText && { event_id: "as-text", response: { output_modalities: ["text"] } }) });
   }
 
-  /** The Stop button: unlike speech, which the model notices itself, it must be told. */
+  /** Unlike speech, which the model notices itself, a button must be told. */
   function stopSpeaking() {
     if (activeResponse && !cut.has(activeResponse)) send({ type: "response.cancel" });
     return interrupt();
   }
 
-  /** Falls silent at once, drops what still arrives, and tells the model how much of its answer was heard. */
+  /** Falls silent, and tells the model how much of its answer was heard. */
   async function interrupt() {
     if (activeResponse) cut.add(activeResponse);
     // What is read is read as it comes; what was to be heard is not there yet.
@@ -173,7 +172,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
       meanings[event.type]?.(event, event.item_id);
     },
 
-    /** Takes the events of the playback. */
+    /** Of the playback. */
     heard({ type, item, audibleAt }) {
       if (type === "started") {
         if (firstDeltaAt !== null) {
@@ -188,16 +187,14 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
       }
     },
 
-    /** Says something by typing. An answer in progress is stopped first: the model gives one at a time. */
     say(text) {
-      stopSpeaking();
+      stopSpeaking(); // the model gives one answer at a time
       transcript.finish(`typed-${transcript.turns.length}`, "you", text);
       const item = { type: "message", role: "user", content: [{ type: "input_text", text }] };
       send({ type: "conversation.item.create", item });
       answer();
     },
 
-    /** Down: a turn begins, and the assistant falls silent. Up: the turn is over and wants an answer. */
     hold(down, manual) {
       if (down) {
         if (!manual) setManual(true);
@@ -211,7 +208,7 @@ export function converse({ send, playback, transcript, dispatch, notice, counter
       if (!down && !tooShort) answer();
     },
 
-    /** The connection is gone, and nothing more comes. */
+    /** The connection is gone. */
     leave() {
       playback?.flush();
       transcript.close();

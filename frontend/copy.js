@@ -1,76 +1,74 @@
 /**
- * Every word the page says about its state. Short, present tense, no apology, and always whether the microphone is on.
- *
- * A row has `tone`, `heading`, `hint`, `remedy` (of a problem), `main` (what the one start/end button does), `also` (the
- * other actions), and `word` (the header's, if not the heading). What depends on the state is a function of it.
+ * What the page says of its state: short, present tense, no apology, and always whether the microphone is on. `word` is
+ * the header's, if not the heading; `main` what the one start/end button does; `also` the other actions.
  */
 
 const button = (text, action = "start") => ({ text, action });
 const CANCEL = button("Cancel", "cancel");
-const END = button("End", "end");
 const AGAIN = button("Start again");
 const RETRY = button("Try again");
 const WAIT = button("Try again"); // held back until its time
 const TALK = ["mute", "hold"];
+const TALK_OR_STOP = [...TALK, "stop"];
 
 const off = ({ mode }) => (mode === "voice" ? "Microphone off." : "The microphone was not used.");
 const andOff = (hint) => (state) => `${hint} ${off(state)}`;
-const message = (fallback) => (state) => state.details.message || fallback;
+const message = (otherwise) => (state) => state.details.message || otherwise;
 
-const row = (tone, heading, hint, main, also, word) => ({ tone, heading, hint, main, also, word });
-const live = (tone, heading, hint, also = TALK, word) => row(tone, heading, hint, END, also, word);
-const over = (tone, heading, hint, main = AGAIN, word, remedy) => ({ ...row(tone, heading, hint, main, main === WAIT ? [] : ["type"], word), remedy });
-const blocked = (word, heading, hint, remedy, main = RETRY) => over("bad", heading, hint, main, word, remedy);
+const row = (tone, heading, hint, word, main, also) => ({ tone, heading, hint, word, main, also });
+const live = (tone, heading, hint, word, also = TALK) => row(tone, heading, hint, word, button("End", "end"), also);
+const over = (tone, heading, hint, word, main = AGAIN, remedy) => ({
+  ...row(tone, heading, hint, word, main, main === WAIT ? [] : ["type"]), remedy,
+});
+const blocked = (word, heading, hint, remedy, main = RETRY) => over("bad", heading, hint, word, main, remedy);
 
 export const SCREENS = {
-  idle: row(
+  idle: over(
     "none", "Talk with the assistant.",
-    "Press start and your browser will ask for the microphone. Nothing is heard before that.",
-    button("Start talking"), ["type"], "Ready",
+    "Press start and your browser will ask for the microphone. Nothing is heard before that.", "Ready", button("Start talking"),
   ),
-  asking: row(
-    "warn", "Allow the microphone.", "Your browser is asking now, usually near the address bar.", CANCEL, ["type"],
-    "Waiting for you",
+  asking: over(
+    "warn", "Allow the microphone.", "Your browser is asking now, usually near the address bar.", "Waiting for you", CANCEL,
   ),
   connecting: row(
     "warn", "Connecting.",
     ({ mode }) => (mode === "voice" ? "Your microphone is ready. Nothing is sent yet." : "The microphone stays off."),
-    CANCEL, [],
+    "Connecting", CANCEL, [],
   ),
 
   listening: live("you", "Listening.", "Speak when you like."),
   hearing: live("you", "Hearing you.", ({ holding }) => (holding ? "Let go to get an answer." : "")),
-  interrupted: live("you", "Go ahead.", "", TALK, "Hearing you"),
-  thinking: live("voice", "One moment.", ({ muted }) => (muted ? "You are muted." : ""), [...TALK, "stop"], "Thinking"),
-  speaking: live("voice", "Speaking.", howToInterrupt, [...TALK, "stop"]),
+  interrupted: live("you", "Go ahead.", "", "Hearing you"),
+  thinking: live("voice", "One moment.", ({ muted }) => (muted ? "You are muted." : ""), "Thinking", TALK_OR_STOP),
+  speaking: live("voice", "Speaking.", howToInterrupt, "Speaking", TALK_OR_STOP),
   muted: live(
-    "warn", "Muted.", "Nothing is being heard. The microphone is still held by this page; End lets it go.", ["mute"],
+    "warn", "Muted.", "Nothing is being heard. The microphone is still held by this page; End lets it go.", "Muted", ["mute"],
   ),
   hold: live(
-    "you", "Hold to talk.", "Nothing is sent until you hold the button. Let go to get an answer.", TALK, "Waiting for you",
+    "you", "Hold to talk.", "Nothing is sent until you hold the button. Let go to get an answer.", "Waiting for you",
   ),
-  ready: live("voice", "Type a message.", "The microphone is off. Answers come as text.", [], "Ready"),
+  ready: live("voice", "Type a message.", "The microphone is off. Answers come as text.", "Ready"),
   slow: live("warn", "Slow connection.", "Your words may arrive late."),
   reconnecting: live(
     "warn", "The connection dropped.",
-    ({ attempt }) => `Trying again with a fresh pass, ${attempt} of 5. Nothing is being sent.`, [], "Reconnecting",
+    ({ attempt }) => `Trying again with a fresh pass, ${attempt} of 5. Nothing is being sent.`, "Reconnecting", [],
   ),
-  paused: live("warn", "Paused by your device.", "A call or another app took the sound.", ["continue"], "Paused"),
+  paused: live("warn", "Paused by your device.", "A call or another app took the sound.", "Paused", ["continue"]),
 
   ended: over("none", "Ended.", whatItWas),
-  "long-silence": over("none", "Ended after a long silence.", whatItWas, AGAIN, "Ended"),
+  "long-silence": over("none", "Ended after a long silence.", whatItWas, "Ended"),
   "time-up": over("warn", "Time is up.", (state) => `This session reached its limit of ${limit(state)}. ${off(state)}`),
   quota: over(
-    "warn", "Enough for now.", andOff("You have used today's allowance."), WAIT, "Allowance used",
+    "warn", "Enough for now.", andOff("You have used today's allowance."), "Allowance used", WAIT,
     ({ details }) => `Next one at ${details.tomorrow?.toLocaleTimeString([], { timeStyle: "short" }) ?? "midnight UTC"}.`,
   ),
-  budget: over("warn", "Enough for one session.", andOff("This session used what it was given."), AGAIN, "Ended"),
-  busy: over("warn", "All lines are busy.", off, WAIT, "Busy", ({ details: { retryAfter } }) =>
+  budget: over("warn", "Enough for one session.", andOff("This session used what it was given."), "Ended"),
+  busy: over("warn", "All lines are busy.", off, "Busy", WAIT, ({ details: { retryAfter } }) =>
     retryAfter > 0 ? `Try again in ${counted(retryAfter, "second")}.` : "Try again in a moment.",
   ),
   "pass-expired": over(
-    "warn", "That pass has expired.", andOff("Passes last five minutes and work once."), button("Get a new one"),
-    "Pass expired",
+    "warn", "That pass has expired.", andOff("Passes last five minutes and work once."), "Pass expired",
+    button("Get a new one"),
   ),
 
   denied: blocked(
@@ -111,14 +109,14 @@ export const SCREENS = {
   error: blocked("Error", "Something went wrong.", off, whatToReport, AGAIN),
 };
 
-/** The row for a screen, with what depends on the state filled in. */
 export function describe(screen, state) {
-  const { word, heading, hint, remedy = "", main, also, ...row } = SCREENS[screen];
-  const say = (part) => (typeof part === "function" ? part(state) : part);
-  const actions = also
-    .filter((action) => action !== main.action && (state.mode === "voice" || !TALK.includes(action)))
+  const found = SCREENS[screen];
+  const say = (part = "") => (typeof part === "function" ? part(state) : part);
+  const also = found.also
+    .filter((action) => action !== found.main.action && (state.mode === "voice" || !TALK.includes(action)))
     .map((action) => (action === "mute" && state.manual ? "hands-free" : action));
-  return { ...row, word: word ?? heading.slice(0, -1), heading, hint: say(hint), remedy: say(remedy), main, also: actions };
+  const { heading, word = heading.slice(0, -1) } = found;
+  return { ...found, word, hint: say(found.hint), remedy: say(found.remedy), also };
 }
 
 function howToAllow({ details }) {
@@ -139,8 +137,9 @@ function whatItWas(state) {
   return `${off(state)} ${clockText(seconds)}, ${counted(turns, "turn")}. The transcript stays until you close this tab.`;
 }
 
-function whatToReport({ details: { reference, message } }) {
-  return reference ? `If you report this, give the reference ${reference}.` : message || "Start again.";
+function whatToReport(state) {
+  const { reference } = state.details;
+  return reference ? `If you report this, give the reference ${reference}.` : message("Start again.")(state);
 }
 
 function limit({ details: { limitSeconds = 0 } }) {
@@ -155,7 +154,7 @@ export function clockText(seconds = 0) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** The lines of the relay's receipt, or of one that the page counted itself. */
+/** Of the relay's receipt, or of one that the page counted itself. */
 export function linesOfReceipt(receipt) {
   const audio = (seconds = 0) => `${seconds.toFixed(1)} s of audio`;
   return [

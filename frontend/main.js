@@ -1,4 +1,4 @@
-/** Wires the page: what the person does goes to the conversation, what that tells goes to the view. */
+/** What the person does goes to the conversation, what that tells goes to the view. */
 
 import { Airlock, listMicrophones } from "./airlock.js";
 import { WIRE_RATE } from "./audio/pcm.js";
@@ -13,7 +13,7 @@ const LEVEL_TEXT_MS = 3000;
 const SILENT_LEVEL = 0.0001; // a quiet room has more
 const GOOD_LEVEL = 0.01;
 
-// `?raw=1` takes the microphone as it is, for tests that compare what arrived with what was played into it.
+// `?raw=1` takes the microphone as it is, for tests that compare.
 const airlock = new Airlock({ processing: new URLSearchParams(location.search).get("raw") !== "1" });
 const { counters } = airlock;
 
@@ -21,35 +21,34 @@ let microphoneId = "";
 let lastHeard;
 let loudest = 0;
 let levelTextAt = 0;
-let secondsBefore;
 let retryTimer;
-let before;
+let choosing;
 let stores = "nothing";
 
 function start(text) {
   clearTimeout(retryTimer);
   receipt([]);
   notice("");
-  secondsBefore = 0;
-  before = { ...counters };
+  choosing = false;
   airlock.start({ text, microphoneId, voice: page.voice.value });
 }
 
-/** What the main button can do; copy.js says when. */
+/** Of the main button. */
 const ACTIONS = {
-  start: () => start(),
+  start,
   end: () => airlock.end(),
   cancel: () => airlock.cancel(),
   type,
   secure: () => location.assign(`https://${location.host}${location.pathname}`),
   "sign-in": () => location.reload(),
   choose() {
-    if (page.microphones.hidden || page.main.textContent === "Start again") return start();
+    if (page.microphone.hidden || choosing) return start();
+    choosing = true;
     write({ main: "Start again" });
     page.microphone.focus();
   },
 };
-// The second click of a double one would undo the first: the button means something else by then.
+// The second click of a double one would undo the first.
 page.main.onclick = ({ detail }) => detail < 2 && ACTIONS[describe(airlock.state, airlock.facts).main.action]();
 
 function type() {
@@ -90,7 +89,7 @@ page.save.onclick = () => {
   setTimeout(URL.revokeObjectURL, 1000, href);
 };
 
-// Pressed as long as the pointer or the key is down, wherever the pointer goes and whatever takes it away.
+// Held until pointer or key is let go or taken away.
 const { hold } = page;
 const letGo = () => airlock.hold(false);
 hold.onpointerdown = ({ pointerId }) => {
@@ -98,32 +97,33 @@ hold.onpointerdown = ({ pointerId }) => {
   airlock.hold(true);
 };
 hold.onpointerup = hold.onpointercancel = hold.onlostpointercapture = hold.onblur = letGo;
-hold.onkeydown = hold.onkeyup = (press) => {
-  if (press.key !== " " && press.key !== "Enter") return;
-  press.preventDefault();
-  if (!press.repeat) airlock.hold(press.type === "keydown");
-};
 hold.oncontextmenu = (touch) => touch.preventDefault(); // a long one
 addEventListener("blur", letGo);
 document.addEventListener("visibilitychange", () => document.hidden && letGo());
 
-// Escape always; single keys only for who asked for them, and not where they mean something else.
+// Escape always; single keys only for who asked for them (WCAG 2.1.4), and not where they mean something else.
 document.onkeydown = document.onkeyup = (press) => {
   const { key, repeat, target, ctrlKey, altKey, metaKey } = press;
   const down = press.type === "keydown";
+  const isElsewhere = ctrlKey || altKey || metaKey || target.closest("input, select, button, summary");
+  const isKey = page.shortcuts.checked && !isElsewhere;
+  const holds = target === hold ? [" ", "Enter"].includes(key) : isKey && key === " ";
   if (down && key === "Escape") stop();
-  if (repeat && key === "Enter") press.preventDefault(); // held down, it is still one press
-  if (!page.shortcuts.checked || ctrlKey || altKey || metaKey || target.closest("input, select, button, summary")) return;
-  if (key === " ") press.preventDefault(); // a page scrolls by it
+  if (repeat && key === "Enter") press.preventDefault(); // is still one press
+  if (holds) press.preventDefault(); // a page scrolls by Space
   if (repeat) return;
-  if (key === " ") airlock.hold(down);
-  if (down && key.toLowerCase() === "m") mute();
+  if (holds) airlock.hold(down);
+  if (isKey && down && key.toLowerCase() === "m") mute();
 };
 
+const showTime = () => time(airlock.timeLeft);
 const on = (name, listener) => airlock.addEventListener(name, ({ detail }) => listener(detail));
 on("level", level);
 on("notice", notice);
-on("event", ({ direction, event: told }) => event(direction, told));
+on("event", ({ direction, event: told }) => {
+  event(direction, told);
+  if (told.type === "airlock.session.expiring") announce(`${told.seconds_left} seconds left.`);
+});
 on("about", (about) => {
   ledger(about.provider, (stores = about.stores));
   showTime();
@@ -146,7 +146,7 @@ on("state", ({ screen, facts, before: then }) => {
   }
   if (isAtRest(facts)) over(facts);
   const waited = counters.lastAnswer?.milliseconds;
-  const used = counters.usedTokens - before.usedTokens;
+  const used = counters.usedTokens;
   const figures = [waited && `answered in ${(waited / 1000).toFixed(1)} s`, used && `${used} tokens`];
   write({ figures: figures.filter(Boolean).join(" · ") });
   showTime();
@@ -155,23 +155,21 @@ on("state", ({ screen, facts, before: then }) => {
 function over({ phase, problem, details: { seconds, retryAfter } }) {
   write({ level: "" });
   if (phase === "ended") notice("");
-  const counted = (name) => counters[name] - before[name];
-  // A page that closes the connection itself hears no more of the relay, and says what it counted.
+  // Whoever closes the connection hears no more of the relay.
   const counting = {
     counted_by: "this page",
     duration_seconds: seconds,
-    audio_in_seconds: counted("sentSamples") / WIRE_RATE,
-    audio_out_seconds: counted("receivedSamples") / WIRE_RATE,
-    tokens: { total: counted("usedTokens") },
+    audio_in_seconds: counters.sentSamples / WIRE_RATE,
+    audio_out_seconds: counters.receivedSamples / WIRE_RATE,
+    tokens: { total: counters.usedTokens },
     stores,
   };
   if (airlock.receipt || seconds) receipt(linesOfReceipt(airlock.receipt ?? counting));
-  // Until a time that the remedy names; whoever stays on the page that long presses reload.
   if (problem === "quota") page.main.disabled = page.send.disabled = true;
   else if (retryAfter > 0) countDown(performance.now() + retryAfter * 1000);
 }
 
-/** A refusal that says when to come back: the button waits, and counts. The alert would be read out each time. */
+/** The button counts: the alert would be read out each time. */
 function countDown(until) {
   const left = (until - performance.now()) / 1000;
   page.main.disabled = page.send.disabled = left > 0;
@@ -184,7 +182,7 @@ function level({ side, level }) {
   if (side !== "you") return;
   const now = performance.now();
   loudest = Math.max(loudest, level);
-  // Only unbroken silence tells of a wrong microphone; the assistant's turn and a muted microphone do not count.
+  // Only unbroken silence tells of a wrong microphone.
   if (level > SILENT_LEVEL || airlock.state !== "listening") {
     lastHeard = now;
   } else if (now - lastHeard > NOTHING_HEARD_MS) {
@@ -195,17 +193,6 @@ function level({ side, level }) {
   write({ level: `Microphone level: ${loudest > GOOD_LEVEL ? "good" : loudest > SILENT_LEVEL ? "low" : "none"}` });
   levelTextAt = now;
   loudest = 0;
-}
-
-function showTime() {
-  const left = airlock.timeLeft;
-  time(left);
-  if (!left) return;
-  // Only when it is passed: a session that starts with less is no news.
-  const passed = (seconds) => secondsBefore > seconds && left.seconds <= seconds;
-  if (passed(60)) announce("One minute left.");
-  if (passed(10)) announce("10 seconds left.");
-  secondsBefore = left.seconds;
 }
 
 async function refreshMicrophones() {

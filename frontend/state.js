@@ -1,11 +1,9 @@
 /**
- * Where the conversation stands: one value, changed only by `next`. Pure.
- *
- * Only the phase is a choice among several; what happens in a live session (someone speaks, an answer is being made, it
- * sounds) are facts that can hold together. `screenOf` says which of them the person is shown.
+ * Where the conversation stands: one value, changed only by `next`. Pure. The facts of a live session can hold together;
+ * `screenOf` says which of them is shown.
  */
 
-const QUIET = Object.freeze({
+const QUIET = {
   hearing: false,
   thinking: false,
   sounding: false,
@@ -14,25 +12,23 @@ const QUIET = Object.freeze({
   slow: false,
   manual: false, // hold to talk: nothing is sent but while the button is held
   holding: false,
-});
+};
 
-export const IDLE = Object.freeze({
+export const IDLE = {
   ...QUIET,
   phase: "idle", // idle, asking, connecting, live, reconnecting, ended, failed
   mode: "voice", // or "text": no microphone
   muted: false,
   attempt: 0, // of a reconnection, from 1
-  problem: null, // a row of the copy table, when failed
-  details: Object.freeze({}), // what that row tells
-});
+  problem: null, // a row of the copy table
+  details: {}, // what that row tells
+};
 
 export const isAtRest = ({ phase }) => ["idle", "ended", "failed"].includes(phase);
-
-/** Nobody speaks, and no answer is on its way. */
 export const isQuiet = ({ phase, hearing, thinking, sounding }) => phase === "live" && !(hearing || thinking || sounding);
 
-/** What moves from phase to phase; false where it does not fit. */
-const MOVES = {
+/** What is different after an event; false where it does not fit. */
+const CHANGES = {
   start: (state, { mode }) => isAtRest(state) && { ...IDLE, mode, phase: mode === "voice" ? "asking" : "connecting" },
   microphone: ({ phase }) => phase === "asking" && { phase: "connecting" },
   connected: ({ phase }) => /connecting$/.test(phase) && { ...QUIET, phase: "live" },
@@ -43,7 +39,7 @@ const MOVES = {
   muted: ({ mode, phase }, { on }) => mode === "voice" && /^live|^reconn/.test(phase) && { muted: on },
 };
 
-/** What changes within a live session. */
+/** The same within a live session. */
 const FACTS = {
   "speech-started": ({ sounding }, { interrupts }) => ({ hearing: true, thinking: false, interrupted: sounding && interrupts }),
   "speech-stopped": () => ({ hearing: false, interrupted: false, thinking: true }),
@@ -58,22 +54,22 @@ const FACTS = {
   slow: (_, { on }) => ({ slow: on }),
 };
 
-/** The state after an event: the same where the event changes nothing or does not fit. */
+/** The same state where the event changes nothing. */
 export function next(state, event) {
-  const changes = MOVES[event.type]?.(state, event) || (state.phase === "live" && FACTS[event.type]?.(state, event));
-  return Object.entries(changes || {}).some(([name, value]) => state[name] !== value) ? { ...state, ...changes } : state;
+  const change = CHANGES[event.type] ?? (state.phase === "live" && FACTS[event.type]);
+  const changes = (change && change(state, event)) || {};
+  return Object.keys(changes).some((name) => state[name] !== changes[name]) ? { ...state, ...changes } : state;
 }
 
-/** The row of the copy table to show. */
-export function screenOf(state) {
-  if (state.phase !== "live") return state.problem ?? state.phase;
-  if (state.paused) return "paused";
-  if (state.interrupted) return "interrupted";
-  if (state.sounding) return "speaking";
-  if (state.hearing && !state.muted) return "hearing";
-  if (state.thinking) return "thinking";
-  if (state.muted) return "muted";
-  if (state.manual) return "hold";
-  if (state.slow) return "slow";
-  return state.mode === "text" ? "ready" : "listening";
+export function screenOf({ phase, problem, mode, muted, ...live }) {
+  if (phase !== "live") return problem ?? phase;
+  if (live.paused) return "paused";
+  if (live.interrupted) return "interrupted";
+  if (live.sounding) return "speaking";
+  if (live.hearing && !muted) return "hearing";
+  if (live.thinking) return "thinking";
+  if (muted) return "muted";
+  if (live.manual) return "hold";
+  if (live.slow) return "slow";
+  return mode === "text" ? "ready" : "listening";
 }

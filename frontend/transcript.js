@@ -1,4 +1,4 @@
-/** Who said what, in order. Pure; `onChange(turn)` is called with each turn that is new or different. */
+/** Who said what, in order. Pure; `onChange(turn)` is told each turn that is new or different. */
 
 export const NAMES = { you: "You", assistant: "Assistant", note: "Note" };
 
@@ -13,7 +13,7 @@ export class Transcript {
     return this.turns.findLast((turn) => turn.id === id);
   }
 
-  /** The turn with this id, added at the end if there is none. `who` is one of `NAMES`. */
+  /** Adds it at the end if there is none. */
   turn(id, who) {
     const known = this.find(id);
     if (known) return known;
@@ -28,7 +28,7 @@ export class Transcript {
     if (!turn.final) this.change(turn, { text: turn.text + delta });
   }
 
-  /** The whole text of a turn. One that was interrupted keeps what was heard of it. */
+  /** One that was interrupted keeps what was heard of it. */
   finish(id, who, text) {
     const turn = this.turn(id, who);
     if (!turn.interrupted) this.change(turn, { text, final: true });
@@ -44,19 +44,17 @@ export class Transcript {
     this.change(turn, { text: kept, interrupted: true, final: true });
   }
 
-  /** Nothing more will come of the turns still open: the connection is gone. */
+  /** The connection is gone. */
   close() {
     for (const turn of this.turns) {
       if (!turn.final) this.change(turn, { final: true, interrupted: turn.who === "assistant" });
     }
   }
 
-  /** Something the page has to say between two turns. */
   note(text) {
     this.finish(`note-${this.turns.length}`, "note", text);
   }
 
-  /** How many turns were taken by either side. */
   get count() {
     return this.turns.filter((turn) => turn.who !== "note" && turn.text).length;
   }

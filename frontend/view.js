@@ -1,4 +1,4 @@
-/** The page's elements: shows what it is told, and knows nothing of audio or connections. */
+/** The page's elements. Shows what it is told, and knows nothing of audio or connections. */
 
 import { clockText, describe } from "./copy.js";
 import { redacted } from "./redaction.js";
@@ -9,7 +9,6 @@ const NOTICE_MS = 8000;
 const MOST_EVENTS = 200;
 const OPTIONAL = ["continue", "stop", "mute", "hold", "hands-free", "type"];
 
-/** All that have an id. */
 export const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
 
 const rows = new Map(); // of the transcript
@@ -23,7 +22,7 @@ export function write(texts) {
   for (const [id, text] of Object.entries(texts)) if (page[id].textContent !== text) page[id].textContent = text;
 }
 
-/** Says something once to people who listen to the page. */
+/** To people who listen to the page. */
 export const announce = (text) => (page.status.textContent = text);
 
 export function show(screen, facts) {
@@ -33,17 +32,13 @@ export function show(screen, facts) {
   shown = screen;
   Object.assign(page.stage.dataset, { screen, mode: facts.mode });
   document.body.dataset.tone = tone;
-  if (page.heading.textContent !== heading) {
-    page.heading.classList.remove("fresh");
-    void page.heading.offsetWidth; // starts the animation again
-    page.heading.classList.add("fresh");
-  }
-  write({ word, heading, remedy, main: main.text, mute: muted ? "Unmute" : "Mute" });
+  if (page.heading.textContent !== heading) page.heading.replaceChildren(make("span", "fresh", heading));
+  write({ word, remedy, main: main.text, mute: muted ? "Unmute" : "Mute" });
   page.main.className = ["end", "cancel"].includes(main.action) ? "ends" : "primary";
   page.main.disabled = false;
   for (const name of OPTIONAL) reveal(page[name], also.includes(name));
   page.mute.classList.toggle("primary", muted);
-  // Either the name says what a press does, or the state is told beside it; both would contradict each other.
+  // Either the name says what a press does, or the state is told beside it, never both.
   page.mute.ariaPressed = muted ? null : "false";
   page.hold.classList.toggle("down", holding);
   page.send.disabled = page.message.disabled = ["asking", "reconnecting"].includes(phase);
@@ -52,13 +47,13 @@ export function show(screen, facts) {
   announce(remedy ? "" : `${heading} ${hint}`.trim());
   clearTimeout(patience);
   if (screen === "thinking") patience = setTimeout(write, STILL_WORKING_MS, { hint: "Still working on it." });
-  // In a conversation the focus stays where it is; an end or an error is where reading starts anew.
+  // Where reading starts anew.
   if (["failed", "ended"].includes(phase)) page.heading.focus({ preventScroll: true });
 }
 
 /** A control that goes leaves the focus where another press does nothing. */
 function reveal(control, wanted) {
-  if (!wanted && control.contains(document.activeElement)) page.heading.focus({ preventScroll: true });
+  if (!wanted && control === document.activeElement) page.heading.focus({ preventScroll: true });
   control.hidden = !wanted;
 }
 
@@ -81,19 +76,14 @@ export function time(left) {
 }
 
 export function turn({ id, who, text, final, interrupted }) {
-  const inSight = page.composer.getBoundingClientRect().bottom <= innerHeight;
-  if (!rows.has(id)) {
-    const item = make("li", `turn ${who}`);
-    if (who !== "note") item.append(make("span", "who", NAMES[who]));
-    item.append(make("span", "said"));
-    page.turns.append(item);
-    rows.set(id, item);
-  }
+  const inSight = page.composer.getBoundingClientRect().bottom < innerHeight + 1;
+  if (!rows.has(id)) page.turns.append(rows.set(id, make("li")).get(id));
   const item = rows.get(id);
-  item.lastChild.textContent = text || (final ? "" : "…");
-  if (interrupted) item.lastChild.append(" — ", make("span", "mark", "interrupted"));
+  const said = make("span", "said", text || "…");
+  if (interrupted) said.append(" — ", make("span", "mark", "interrupted"));
+  item.replaceChildren(make("span", "who", NAMES[who]), said);
+  item.className = `turn ${who} ${final ? "" : "interim"}`;
   item.hidden = final && !text;
-  item.classList.toggle("interim", !final);
   item.ariaBusy = String(!final);
   page.copy.hidden = page.save.hidden = false;
   if (inSight) page.composer.scrollIntoView({ block: "nearest" }); // who types goes on seeing the field
@@ -116,22 +106,20 @@ export function event(direction, event) {
 }
 
 export function microphones(devices, currentId) {
-  reveal(page.microphones, devices.length > 1);
+  reveal(page.microphone, devices.length > 1);
   page.microphone.replaceChildren(...devices.map(({ deviceId, label }) => new Option(label, deviceId)));
   page.microphone.value = currentId;
 }
 
-/** What is true of this deployment, in the page's words. */
+/** What is true of this deployment. */
 export function ledger(provider, stores) {
   const kept = stores === "nothing" ? "No audio. No transcript." : `The relay keeps: ${stores}.`;
-  const owner = provider.charAt(0).toUpperCase() + provider.slice(1);
   write({
     path: `This browser → this relay → ${provider}. Nowhere else.`,
-    kept: `${kept} The text above lives in this tab only. ${owner}'s own retention rules apply there.`,
+    kept: `${kept} The text above lives in this tab only. There, ${provider}'s own retention rules apply.`,
   });
 }
 
-/** `lines` is a list of `[name, value]`; none hide the receipt. */
 export function receipt(lines) {
   page.receipt.hidden = !lines.length;
   page["receipt-lines"].replaceChildren(...lines.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));

@@ -1,7 +1,4 @@
-/**
- * The drawing of the two voices: the left half ripples with yours, the right with the assistant's. It is drawn only
- * while something moves. With reduced motion it is two bars that step four times a second.
- */
+/** Ripples with both voices, only while one moves. With reduced motion: bars that step four times a second. */
 
 import { page } from "./view.js";
 
@@ -9,70 +6,60 @@ const WIDTH = 256;
 const MIDDLE = 56;
 const MOST = 46;
 const POINTS = 96;
-const RISE = 60; // milliseconds
-const FALL = 240;
-const CUT = 40; // falls flat in about 120 ms when interrupted
-const STEP = 250;
+const RISE_MS = 60;
+const FALL_MS = 240;
+const CUT_MS = 40; // falls flat in about 120 ms when interrupted
+const STEP_MS = 250;
 const BREATH = 2;
 const LIVE = ["listening", "hearing", "interrupted", "slow", "speaking", "thinking"]; // elsewhere the lines are still
 
-const side = (id, inner) => ({ path: page[id], inner, target: 0, amplitude: 0, fall: FALL, breathes: false });
-// A bar grows from the seal outwards.
-const sides = { you: side("wire-you", WIDTH), assistant: side("wire-assistant", 0) };
-const { you, assistant } = sides;
+// A bar grows from `inner`, the seal, outwards.
+const you = { path: page["wire-you"], inner: WIDTH, target: 0, amplitude: 0 };
+const assistant = { path: page["wire-assistant"], inner: 0, target: 0, amplitude: 0 };
+const sides = { you, assistant };
 const reduced = matchMedia("(prefers-reduced-motion: reduce)");
 let live;
 let scheduled;
-let stepper;
 let last = 0;
 
-/** `level` is an RMS from 0 to 1. Speech has about 0.1; the root lets quiet voices show. */
-export function setLevel(name, level) {
-  if (live) sides[name].target = Math.min(1, Math.sqrt(level * 5)) * MOST;
+/** `level` is an RMS. Speech has about 0.1; the root lets quiet voices show. */
+export function setLevel(side, level) {
+  if (live) sides[side].target = Math.min(1, Math.sqrt(level * 5)) * MOST;
   wake();
 }
 
-/** Says which halves may move on a screen. */
 export function showScreen(screen) {
   you.breathes = screen === "listening";
-  assistant.fall = screen === "interrupted" ? CUT : FALL;
+  assistant.cut = screen === "interrupted";
   live = LIVE.includes(screen);
   if (!live) you.target = you.amplitude = assistant.amplitude = 0;
   if (screen !== "speaking") assistant.target = 0;
   wake();
 }
 
-function applyMotion() {
-  clearInterval(stepper);
-  for (const { path } of [you, assistant]) path.classList.toggle("bar", reduced.matches);
-  drawBars();
-  if (reduced.matches) stepper = setInterval(drawBars, STEP);
-  else wake();
+function wake() {
+  scheduled ??= reduced.matches ? setTimeout(step, STEP_MS) : requestAnimationFrame(wave);
 }
 
-function drawBars() {
+function step() {
+  scheduled = null;
   for (const { path, inner, target } of [you, assistant]) {
     const length = Math.round((target / MOST) * WIDTH);
     draw(path, `M${inner} ${MIDDLE}H${length ? Math.abs(inner - length) : WIDTH - inner}`, length > 0);
   }
 }
 
-function wake() {
-  if (!reduced.matches) scheduled ??= requestAnimationFrame(frame);
-}
-
-function frame(now) {
+function wave(now) {
   scheduled = null;
   const elapsed = Math.min(100, now - last);
   last = now;
   for (const side of [you, assistant]) {
-    const { path, target, breathes } = side;
-    const time = target > side.amplitude ? RISE : side.fall;
-    side.amplitude += (target - side.amplitude) * (1 - Math.exp(-elapsed / time));
-    if (side.amplitude < 0.3 && !target) side.amplitude = 0;
-    const moves = side.amplitude > 0 || breathes;
+    const time = side.target > side.amplitude ? RISE_MS : side.cut ? CUT_MS : FALL_MS;
+    side.amplitude += (side.target - side.amplitude) * (1 - Math.exp(-elapsed / time));
+    if (side.amplitude < 0.3 && !side.target) side.amplitude = 0;
+    const moves = side.amplitude > 0 || side.breathes;
     if (moves) wake();
-    const breath = breathes ? BREATH * Math.sin(now * 0.001 * 2 * Math.PI * 0.3) : 0;
+    const breath = side.breathes ? BREATH * Math.sin(now * 0.0006 * Math.PI) : 0;
     let d = `M0 ${MIDDLE}`;
     for (let i = 1; i <= POINTS; i++) {
       const x = i / POINTS;
@@ -80,15 +67,14 @@ function frame(now) {
       const y = MIDDLE - Math.sin(Math.PI * x) ** 2 * (side.amplitude * ripple + breath);
       d += `L${(x * WIDTH).toFixed(1)} ${y.toFixed(1)}`;
     }
-    draw(path, d, moves);
+    draw(side.path, d, moves);
   }
 }
 
-function draw(path, d, moving) {
-  if (path.getAttribute("d") === d) return;
-  path.setAttribute("d", d);
-  path.classList.toggle("moving", moving);
+function draw(path, d, moves) {
+  path.classList.toggle("moving", Boolean(moves));
+  if (path.getAttribute("d") !== d) path.setAttribute("d", d);
 }
 
-reduced.addEventListener("change", applyMotion);
-applyMotion();
+reduced.onchange = wake;
+step();

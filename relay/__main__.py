@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from relay.memory import forbid_dumps, scrubbing_environment
@@ -24,13 +25,13 @@ def main() -> None:
         command = [sys.executable, "-m", "relay", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | missing)  # noqa: S606 - no shell
     forbid_dumps()
-    start("relay", RelaySettings, RelaySecrets, _serve)
+    start("relay", RelaySettings, RelaySecrets, _import_serve)
 
 
-async def _serve(settings: RelaySettings, secrets: Secrets[RelaySecrets], start: Start) -> None:
-    from relay.app import serve_relay  # here, since a parent of workers needs none of it
+def _import_serve() -> Callable[[RelaySettings, Secrets[RelaySecrets], Start], Awaitable[None]]:
+    from relay.app import serve_relay
 
-    await serve_relay(settings, secrets, start)
+    return serve_relay
 
 
 if __name__ == "__main__":

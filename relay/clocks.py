@@ -26,19 +26,30 @@ class Clocks:
         is_idle: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._ends_at = self._loop.time() + max_session_seconds
+        self._warn = warn
+        self._time_is_up = time_is_up
         self._idle_seconds = idle_seconds
         self._quiet_since = quiet_since
         self._is_idle = is_idle
-        self._timers = [self._loop.call_later(max_session_seconds, time_is_up)]
-        for seconds_left in WARN_AT_SECONDS:
-            if max_session_seconds > seconds_left:
-                self._timers.append(self._loop.call_later(max_session_seconds - seconds_left, warn, seconds_left))
+        self._timer = self._next(*(each for each in WARN_AT_SECONDS if max_session_seconds > each), 0)
         self._idle_timer = self._loop.call_later(idle_seconds, self._look_for_idleness)
 
     def stop(self) -> None:
         """Cancel them all."""
-        for timer in (*self._timers, self._idle_timer):
-            timer.cancel()
+        self._timer.cancel()
+        self._idle_timer.cancel()
+
+    def _next(self, seconds_left: int, *later: int) -> asyncio.TimerHandle:
+        """One timer at a time: each sets the next."""
+        return self._loop.call_at(self._ends_at - seconds_left, self._strike, seconds_left, *later)
+
+    def _strike(self, seconds_left: int, *later: int) -> None:
+        if not later:
+            self._time_is_up()
+            return
+        self._timer = self._next(*later)
+        self._warn(seconds_left)
 
     def _look_for_idleness(self) -> None:
         """Activity only notes its time; this looks again when it could be over."""

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from service_kit.errors import Refusal
 from service_kit.live_slots import slots_key
 from service_kit.log import where
+from service_kit.redis_asking import Question
 from service_kit.redis_client import Pseudonyms, RedisClient, RedisUnavailable, Script
 from service_kit.revocation import Kind, Target
 from service_kit.session_token import Claims
@@ -56,8 +57,24 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 """
 
 
-async def _do_nothing() -> None:
+def _nothing() -> Sequence[Question]:
+    return ()
+
+
+async def _do_nothing(_answers: list[Any]) -> None:
     return
+
+
+class Lease(NamedTuple):
+    """What a session holds.
+
+    Attributes:
+        lost: completes when the lease ran out.
+        answers: to what was asked along when it was taken.
+    """
+
+    lost: asyncio.Future[None]
+    answers: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +98,7 @@ class Leases:
     """Takes, renews and frees leases."""
 
     def __init__(self, redis: RedisClient, environment: str, pseudonyms: Pseudonyms, ceilings: SessionCeilings) -> None:
+        self._redis = redis
         self._environment = environment
         self._pseudonyms = pseudonyms
         self._ceilings = ceilings
@@ -111,81 +129,89 @@ class Leases:
 
     @contextlib.asynccontextmanager
     async def hold(
-        self, claims: Claims, session_id: str, renewed: Callable[[], Awaitable[None]] = _do_nothing
-    ) -> AsyncIterator[asyncio.Future[None]]:
-        """Hold both slots for as long as the block runs; yields a future that completes when they are lost.
+        self,
+        claims: Claims,
+        session_id: str,
+        renewed: Callable[[list[Any]], Awaitable[None]] = _do_nothing,
+        *,
+        along: Callable[[], Sequence[Question]] = _nothing,
+    ) -> AsyncIterator[Lease]:
+        """Hold both slots for as long as the block runs.
 
-        ``renewed`` is awaited after each renewal, about every 10 s; what it asks of Redis may fail. Raises Refusal:
-        ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
+        What Redis is asked ``along`` is asked on the same way and first, when the slots are taken and each time they
+        are renewed, about every 10 s; then ``renewed`` is awaited with the answers, and what it asks of Redis may fail.
+        Raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
         """
         slots = self.slots(claims)
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
-            await self._take_all(slots, session_id)
-            over = asyncio.Event()
-            renewing = asyncio.create_task(self._keep(slots, session_id, renewed, over), name="lease renewal")
+            answers = await self._take_all(slots, session_id, along())
+            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            renewing = asyncio.create_task(self._keep(slots, session_id, along, renewed, over), name="lease renewal")
             renewing.add_done_callback(lambda task: _note_lost(task, lost))
             try:
-                yield lost
+                yield Lease(lost, answers)
             finally:
                 # Not cancelled: a renewal that Redis hears after the slots were freed would take them again.
-                over.set()
+                over.set_result(None)
                 await asyncio.wait([renewing])
         finally:
             await self._free_all(slots, session_id)
 
-    async def _take_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
-        for slot in slots:
-            try:
-                taken = await self._take(slot.key, session_id, LEASE_SECONDS * 1000, slot.ceiling)
-            except RedisUnavailable as error:
-                raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS) from error
-            if not taken:
-                raise Refusal("too_many_sessions", retry_after=RETRY_AFTER_SECONDS)
+    async def _take_all(self, slots: tuple[Slot, ...], session_id: str, along: Sequence[Question]) -> list[Any]:
+        takes = [self._take.question(slot.key, session_id, LEASE_SECONDS * 1000, slot.ceiling) for slot in slots]
+        try:
+            answers = await self._redis.ask_all(*along, *takes)
+        except RedisUnavailable as error:
+            raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS) from error
+        if not all(answers[len(along) :]):
+            raise Refusal("too_many_sessions", retry_after=RETRY_AFTER_SECONDS)
+        return answers[: len(along)]
 
     async def _free_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
         """Freeing what was never taken does nothing; what Redis does not hear now it is told again."""
-        left = await self._free_each(slots, session_id)
-        if left:
-            freeing = asyncio.create_task(self._free_later(left, session_id), name="lease freeing")
+        if not await self._are_freed(slots, session_id):
+            freeing = asyncio.create_task(self._free_later(slots, session_id), name="lease freeing")
             self._freeing.add(freeing)
             freeing.add_done_callback(self._freeing.discard)
 
-    async def _free_each(self, slots: tuple[Slot, ...], session_id: str) -> tuple[Slot, ...]:
-        """Free the slots; those of which Redis did not hear."""
-        left = []
-        for slot in slots:
-            try:
-                await self._free(slot.key, session_id)
-            except RedisUnavailable:
-                left.append(slot)
-        return tuple(left)
+    async def _are_freed(self, slots: tuple[Slot, ...], session_id: str) -> bool:
+        """Whether Redis heard that the slots are free."""
+        try:
+            await self._redis.ask_all(*(self._free.question(slot.key, session_id) for slot in slots))
+        except RedisUnavailable:
+            return False
+        return True
 
     async def _free_later(self, slots: tuple[Slot, ...], session_id: str) -> None:
         """Free them as soon as Redis is asked again, or until they have run out by themselves."""
         loop = asyncio.get_running_loop()
         runs_out = loop.time() + LEASE_SECONDS
-        while slots and loop.time() < runs_out:
+        while loop.time() < runs_out:
             await asyncio.sleep(_jitter())
-            slots = await self._free_each(slots, session_id)
+            if await self._are_freed(slots, session_id):
+                return
 
     async def _keep(
-        self, slots: tuple[Slot, ...], session_id: str, renewed: Callable[[], Awaitable[None]], over: asyncio.Event
+        self,
+        slots: tuple[Slot, ...],
+        session_id: str,
+        along: Callable[[], Sequence[Question]],
+        renewed: Callable[[list[Any]], Awaitable[None]],
+        over: asyncio.Future[None],
     ) -> bool:
         """Renew the slots until it is ``over``; returns whether they were lost, having run out before."""
         loop = asyncio.get_running_loop()
         runs_out = loop.time() + LEASE_SECONDS
         renew_in = RENEW_SECONDS * _jitter()
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(renew_in, max(0.0, runs_out - loop.time()))):
-                    await over.wait()
-            if over.is_set():
+            await asyncio.wait([over], timeout=min(renew_in, max(0.0, runs_out - loop.time())))
+            if over.done():
                 return False
             asked_at = loop.time()
+            renewals = [self._renew.question(slot.key, session_id, LEASE_SECONDS * 1000) for slot in slots]
             try:
-                for slot in slots:
-                    await self._renew(slot.key, session_id, LEASE_SECONDS * 1000)
+                answers = await self._redis.ask_all(*along(), *renewals)
             except RedisUnavailable:
                 if loop.time() >= runs_out:
                     return True
@@ -194,7 +220,7 @@ class Leases:
                 runs_out = asked_at + LEASE_SECONDS
                 renew_in = RENEW_SECONDS * _jitter()
                 with contextlib.suppress(RedisUnavailable):
-                    await renewed()
+                    await renewed(answers[: -len(slots)])
 
 
 def _jitter() -> float:

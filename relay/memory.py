@@ -18,6 +18,9 @@ _FILL: Final = {
     "darwin": {"PYTHONMALLOC": "malloc", "MallocScribble": "1"},  # malloc(3)
 }
 _PR_SET_DUMPABLE: Final = 4
+_MADV_DONTNEED: Final = 4
+_madvise: Final = ctypes.CDLL(None).madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def scrubbing_environment(environment: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:
@@ -26,6 +29,19 @@ def scrubbing_environment(environment: Mapping[str, str], platform: str = sys.pl
     A value that the operator set, be it to switch this off, is left alone.
     """
     return {name: value for name, value in _FILL.get(platform, {}).items() if name not in environment}
+
+
+def give_back(buffer: memoryview) -> None:
+    """Leave the memory of a buffer that holds nothing to the system, until somebody writes there again (Linux).
+
+    Filling what is freed fills what is handed out, too, so a buffer takes memory for all that it might ever hold.
+    """
+    if sys.platform == "linux":
+        start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        first = -(-start // resource.getpagesize()) * resource.getpagesize()
+        pages = (start + len(buffer) - first) // resource.getpagesize()
+        if pages > 0:
+            _madvise(first, pages * resource.getpagesize(), _MADV_DONTNEED)
 
 
 def forbid_dumps() -> None:

@@ -214,6 +214,8 @@ class PicowsChannel(WSListener):
             self._transport = transport.underlying_transport
             self._transport.set_write_buffer_limits(high=MAX_UNWRITTEN_BYTES, low=DRAINED_BYTES)
         self._picows = transport
+        for handshake in (transport.request, transport.response):  # which picows keeps, the key in it too
+            handshake.headers.clear()
 
     def pause_writing(self) -> None:
         """More is waiting to be written than the bound."""

@@ -27,7 +27,7 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented: tests/relay/test_picows_channel.py
 
-_FIRST_BUFFER_BYTES: Final = 8_192
+_FIRST_BUFFER_BYTES: Final = 2_048
 """What a connection reads into at first. picows doubles it when it is nine tenths full, and never makes it smaller."""
 _MOST_READ_BYTES: Final = 32_768
 """Taken at once; were it as much as fits, a burst of small frames could double the buffer again and again."""

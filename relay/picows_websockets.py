@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from picows import WSHandshakeError
 
 from relay.channel import NotConnected, OpenChannel
+from relay.memory import give_back
 from relay.picows_channel import PicowsChannel
 from relay.picows_connection import Connection, Dial, accept_key
 
@@ -55,22 +56,19 @@ class PicowsWebSockets:
         is_secure = parts.scheme == "wss"
         channel = PicowsChannel(max_message_bytes)
         channel.on_frame = on_frame
-        dial = Dial(
-            parts.netloc.rpartition("@")[2],
-            f"{parts.path}?{parts.query}",
-            {hdrs.USER_AGENT: self._user_agent, **headers},
-        )
+        said = {hdrs.USER_AGENT: self._user_agent, **headers}
+        dial = Dial(parts.netloc.rpartition("@")[2], f"{parts.path}?{parts.query}", said)
         # Not picows.ws_connect: it makes protocols of its own class.
         connection = Connection(channel, max_message_bytes, dial=dial)
         with contextlib.ExitStack() as unless_connected:
             unless_connected.callback(connection.abort)
             try:
-                await asyncio.get_running_loop().create_connection(
-                    lambda: _Upgrading(connection),
-                    parts.hostname or "",
-                    parts.port or (443 if is_secure else 80),
-                    ssl=self._tls if is_secure else None,
-                )
+                if is_secure:
+                    await self._dial_tls(_Upgrading(connection), parts.hostname or "", parts.port or 443)
+                else:
+                    await asyncio.get_running_loop().create_connection(
+                        lambda: _Upgrading(connection), parts.hostname or "", parts.port or 80
+                    )
                 await connection.wait_until_handshake_complete()
             except WSHandshakeError as error:
                 raise _not_connected(error) from error
@@ -79,7 +77,26 @@ class PicowsWebSockets:
             if not channel.is_connected:
                 raise NotConnected("connection lost")
             unless_connected.pop_all()
+        said.clear()  # picows keeps it for as long as the connection lives
         return channel
+
+    async def _dial_tls(self, protocol: asyncio.Protocol, host: str, port: int) -> None:
+        """Connect, then speak TLS: in two steps, since only so the TLS layer and its buffer can be got hold of."""
+        loop = asyncio.get_running_loop()
+        plain, _ = await loop.create_connection(_BeforeTls, host, port)
+        transport = await loop.start_tls(plain, protocol, self._tls, server_hostname=host)
+        if transport is None:
+            raise ConnectionResetError
+        protocol.connection_made(transport)
+        layer = cast("asyncio.BufferedProtocol", plain.get_protocol())
+        give_back(memoryview(layer.get_buffer(1)))  # 256 KiB, of which a session needs a page or two
+
+
+class _BeforeTls(asyncio.Protocol):
+    """Reads nothing: what comes is for TLS."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).pause_reading()
 
 
 class _Upgrading(asyncio.Protocol):
@@ -87,7 +104,7 @@ class _Upgrading(asyncio.Protocol):
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
         self._read = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,11 +115,13 @@ class _Upgrading(asyncio.Protocol):
         self._read += data
         if _END_OF_HEAD in self._read or len(self._read) > _MAX_HEAD_BYTES:
             head, end, rest = self._read.partition(_END_OF_HEAD)
+            assert self._transport is not None  # noqa: S101 - it was made before anything came
             self._transport.set_protocol(self._connection)
             self._connection.feed_data(_with_plain_connection(head) + end + rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.connection_lost(exc)
+        if self._transport is not None:  # asyncio's TLS also tells of one that was none; picows would crash on it
+            self._connection.connection_lost(exc)
 
 
 def _with_plain_connection(head: bytes) -> bytes:

@@ -7,10 +7,11 @@ is a refusal and is never retried or given back: Redis may have counted it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from relay.admission import Ticket
 from service_kit.errors import Refusal, Retry
+from service_kit.redis_asking import Question
 from service_kit.redis_client import RedisClient, RedisUnavailable, Script
 from service_kit.session_token import Claims, InvalidToken
 from service_kit.token_record import record_key
@@ -125,12 +126,16 @@ class Redemption:
         self.claims = claims
         self.minted_ms = minted_ms
 
-    async def go_live(self) -> bool:
+    async def go_live(self, *along: Question) -> tuple[bool, list[Any]]:
         """The lock is confirmed: the token is spent for good. False if it was revoked meanwhile.
 
-        Raises RedisUnavailable; the session then goes on under its lease.
+        Beside it the answers to what is asked ``along``. Raises RedisUnavailable; the session then goes on under its
+        lease.
         """
-        return bool(await self._scripts.live(self._key, self._session_id) != b"revoked")
+        state, *answers = await self._scripts.redis.ask_all(
+            self._scripts.live.question(self._key, self._session_id), *along
+        )
+        return state != b"revoked", answers
 
     async def give_back(self) -> bool:
         """Make the token redeemable again, because its session never became live; False if it may not be."""
@@ -153,6 +158,7 @@ class Redemptions:
     def __init__(self, redis: RedisClient, environment: str, wait_replicas: int = 0) -> None:
         self._environment = environment
         self._wait_replicas = wait_replicas
+        self.redis = redis
         self._redeem = Script(redis, _REDEEM)
         self.live = Script(redis, _GO_LIVE)
         self.back = Script(redis, _GIVE_BACK)

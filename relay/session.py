@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -41,14 +41,13 @@ from service_kit.live_entries import LiveEntries
 from service_kit.log import where
 from service_kit.prices import PriceList
 from service_kit.quotas import Quotas, Usage
+from service_kit.redis_asking import Question
 from service_kit.redis_client import Pseudonyms, RedisUnavailable
-from service_kit.revocation import Identity, Revocations, Why
+from service_kit.revocation import Identity, Revocations, Why, read_markers
 from service_kit.tally import Tally
 from service_kit.telemetry import Telemetry
 from service_kit.telemetry.trace_context import TRACEPARENT
 from service_kit.web import REQUEST_ID
-
-RETRY_AFTER_SECONDS: Final = 2
 
 _ENDING: Final = {
     Why.REVOKED: (Ending.REVOKED, "session_revoked"),
@@ -92,14 +91,15 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web
             session = Session(request, ticket, relay, redemption, session_id, telemetry)
             # Listed before it looks for its markers, so that no order can fall between the two.
             with relay.live.listed(session):
-                await session.check_not_revoked()
                 try:
                     session.check_dialect()
                     await session.spending.check()
-                    async with relay.leases.hold(redemption.claims, session_id, session.renewed) as lost:
+                    lease = relay.leases.hold(redemption.claims, session_id, session.renewed, along=session.markers)
+                    async with lease as (lost, marks):
+                        session.check_not_revoked(marks)
                         lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
                         response = await session.run()
-                except Refusal as refusal:  # no beta here, no quota left, no lease, or Redis is away
+                except Refusal as refusal:  # no beta here, an order, no quota left, no lease, or Redis is away
                     if not await session.give_back():
                         without_token(refusal)
                     raise
@@ -167,16 +167,15 @@ class Session:
             trace_id=telemetry.trace_id,
         )
 
-    async def check_not_revoked(self) -> None:
-        """Look for markers against the session before anything is opened for it. Raises Refusal."""
-        try:
-            why = await self._relay.revocations.find(self.identity)
-        except RedisUnavailable as error:
-            refusal = Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS)
-            if not await self.give_back():
-                without_token(refusal)
-            raise refusal from error
+    def markers(self) -> list[Question]:
+        """What asks for the markers against the session."""
+        return self._relay.revocations.questions(self.identity)
+
+    def check_not_revoked(self, marks: list[Any]) -> None:
+        """Look at the ``markers`` against the session before anything is opened for it. Raises Refusal."""
+        why = read_markers(self.identity, marks)
         if why is not None:
+            self._was_ordered = True
             raise Refusal(_REVOKED_BEFORE_LIVE[why])
 
     def check_dialect(self) -> None:
@@ -190,24 +189,26 @@ class Session:
         Whatever else ended it first. Markers are looked for once more, as an order may be on its way: one for a session
         would not meet the next one that this token opens.
         """
-        if self._is_live:
+        if self._is_live or self._was_ordered:
             return False
         try:
-            await self._obey_markers()
+            self._obey(await self._relay.revocations.find(self.identity))
         except RedisUnavailable:
             return False
         return not self._was_ordered and await self._redemption.give_back()
 
-    async def renewed(self) -> None:
-        """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable."""
-        await self._obey_markers()
+    async def renewed(self, marks: list[Any]) -> None:
+        """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable.
+
+        ``marks`` answer ``markers``.
+        """
+        self._obey(read_markers(self.identity, marks))
         if self._is_live and await self.spending.add(self._used()):
             self.end(Ending.QUOTA)
         self._telemetry.used_so_far(self._meter)
         await self._list()
 
-    async def _obey_markers(self) -> None:
-        why = await self._relay.revocations.find(self.identity)
+    def _obey(self, why: Why | None) -> None:
         if why is not None:
             self.revoke(why)
 
@@ -305,9 +306,10 @@ class Session:
         self._ends_at = time.time() + self._claims.limits.max_session_seconds
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
         with contextlib.suppress(RedisUnavailable):
-            if not await self._redemption.go_live():
+            is_ours, marks = await self._redemption.go_live(*self.markers())
+            if not is_ours:
                 self.revoke(Why.REVOKED)
-            await self._obey_markers()
+            self._obey(read_markers(self.identity, marks))
         clocks = self._start_clocks(wire)
         try:
             if not self._over.done():

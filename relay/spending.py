@@ -49,14 +49,10 @@ class Spending:
 
     async def add(self, so_far: Usage, *, is_over: bool = False) -> bool:
         """Add what is new in ``so_far``; whether a quota is used up. Raises RedisUnavailable."""
-        used_up = False
         async with self._one_at_a_time:
             if self._is_over:
                 return False
             self._is_over = is_over
-            for holder, quota in self._limits:
-                known = self._known[holder]
-                used = await self._quotas.add(holder, self._session_id, so_far, known, is_over=is_over)
-                self._known[holder] = so_far
-                used_up = used_up or is_used_up(quota, used)
-        return used_up
+            used = await self._quotas.add(self._known, self._session_id, so_far, is_over=is_over)
+            self._known = dict.fromkeys(self._known, so_far)
+        return any(is_used_up(quota, used[holder]) for holder, quota in self._limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import ssl
@@ -267,6 +268,10 @@ async def serve(
                 running.push_async_callback(runner.cleanup)
                 _hand_over(door, runner)
             running.push_async_callback(_stop_listening, doors)
+        # What is there now stays: looking through it for garbage again and again would take a tenth of our time, and
+        # everybody would wait for it.
+        gc.collect()
+        gc.freeze()
         await stop.asked.wait()
         log.info("drain.start")
         await service.drain(stop.at_once)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from service_kit.redis_asking import Question
 from service_kit.redis_client import RedisClient, Script
 
 ENTRY_SECONDS: Final = 30
@@ -60,24 +61,24 @@ class LiveEntries:
 
     async def put(self, entry: LiveEntry) -> None:
         """Write or renew one entry. Raises RedisUnavailable."""
-        # The entry first: an index without it lists nothing, while an entry that no index names would be unseen.
-        await self._redis.ask(lambda: self._redis.set(self._key(entry.id), _encode(entry), ex=ENTRY_SECONDS))
-        await self._index(self._prefix, entry.id, ENTRY_SECONDS * 1000)
+        key = self._key(entry.id)
+        await self._redis.ask_all(
+            Question(key, ("SET", key, _encode(entry), "EX", ENTRY_SECONDS)),
+            self._index.question(self._prefix, entry.id, ENTRY_SECONDS * 1000),
+        )
 
     async def remove(self, session_id: str) -> None:
         """Take one off the list. Raises RedisUnavailable."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.zrem(self._prefix, session_id)
-            pipeline.delete(self._key(session_id))
-            await self._redis.ask(pipeline.execute)
+        key = self._key(session_id)
+        await self._redis.ask_all(
+            Question(self._prefix, ("ZREM", self._prefix, session_id)), Question(key, ("DEL", key))
+        )
 
     async def list(self) -> list[LiveEntry]:
         """All of them, the oldest session first. Raises RedisUnavailable."""
         ids: list[Any] = await self._redis.ask(lambda: self._redis.zrange(self._prefix, 0, -1))
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for session_id in ids:
-                pipeline.get(self._key(session_id.decode()))
-            found = await self._redis.ask(pipeline.execute)
+        keys = [self._key(session_id.decode()) for session_id in ids]
+        found = await self._redis.ask_all(*(Question(key, ("GET", key)) for key in keys)) if keys else []
         return sorted(map(_decode, filter(None, found)), key=lambda entry: (entry.started_at, entry.id))
 
     def _key(self, session_id: str) -> str:

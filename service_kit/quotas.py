@@ -7,6 +7,7 @@ by Redis' clock and starts afresh on a new one, so that all processes agree on m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Final
 
@@ -98,6 +99,7 @@ class Quotas:
     """The sums of one environment."""
 
     def __init__(self, redis: RedisClient, environment: str) -> None:
+        self._redis = redis
         self._prefix = f"airlock:{environment}:used"
         self._add = Script(redis, _ADD)
         self._look = Script(redis, _LOOK)
@@ -110,11 +112,18 @@ class Quotas:
         """What the holder used today. Raises RedisUnavailable."""
         return Usage(*await self._look(self.key(holder)))
 
-    async def add(self, holder: Target, session_id: str, so_far: Usage, known: Usage, *, is_over: bool) -> Usage:
-        """Add what a session has used beyond what is added already; what the holder used today.
+    async def add(
+        self, known: Mapping[Target, Usage], session_id: str, so_far: Usage, *, is_over: bool
+    ) -> dict[Target, Usage]:
+        """Add what a session has used beyond what is added already; what its holders used today.
 
-        ``known`` is what the last answered call had as ``so_far``. Raises RedisUnavailable; then it may be added or
-        not, and the next call adds what is missing.
+        ``known`` is, for each holder, what the last answered call had as ``so_far``. Raises RedisUnavailable; then it
+        may be added or not, and the next call adds what is missing.
         """
-        counts = (*astuple(so_far), *astuple(known))
-        return Usage(*await self._add(self.key(holder), session_id, int(is_over), *counts))
+        sums = await self._redis.ask_all(
+            *(
+                self._add.question(self.key(holder), session_id, int(is_over), *astuple(so_far), *astuple(before))
+                for holder, before in known.items()
+            )
+        )
+        return {holder: Usage(*each) for holder, each in zip(known, sums, strict=True)}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeGuard, TypeVar
 from weakref import WeakSet
 
@@ -33,6 +34,15 @@ Command: TypeAlias = tuple[str | bytes | int, ...]
 
 def _ignore(_seconds: float, _is_answered: bool) -> None:
     return
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One command about one key; ``in_full`` says the same to a server that does not know the script it names."""
+
+    key: str
+    command: Command
+    in_full: Command | None = None
 
 
 class RedisUnavailable(Exception):
@@ -79,6 +89,24 @@ class Asking:
             if _times_cancelled() > cancelled_before:  # redis-py 8 on Python 3.11 swallows most cancellations
                 raise asyncio.CancelledError
 
+    async def ask_all(self, *questions: Question) -> list[Any]:
+        """Ask several things on one way there and back: one server in this order, the nodes of a cluster in any.
+
+        Raises RedisUnavailable; any of it may have been done.
+        """
+        return await self.ask(lambda: self._answers(questions))
+
+    async def _answers(self, questions: Sequence[Question]) -> list[Any]:
+        answers = await self.several([(question.key, question.command) for question in questions])
+        for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+            if isinstance(answer, exceptions.NoScriptError) and question.in_full:
+                # Nothing ran; in full, it is also made known there.
+                (answers[place],) = await self.together(question.key, question.in_full)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
     async def answers(self) -> bool:
         """Whether Redis answers."""
         try:
@@ -109,9 +137,15 @@ class Asking:
         A redirection of the first is followed, since nothing was carried out.
         """
 
+    @abstractmethod
+    async def several(self, commands: Sequence[tuple[str, Command]]) -> list[Any]:
+        """Send commands at once, each to where its key is; errors that Redis answers are answers, too."""
+
     async def subscription(self) -> PubSub:
         """A subscription to nothing yet, at a server that hears all that is published. Raises what redis-py raises."""
         subscription = await self._subscription()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await subscription.connect()  # type: ignore[no-untyped-call] # redis-py's own signature
         self._subscriptions.add(subscription)
         return subscription
 
@@ -126,7 +160,8 @@ class Asking:
 
     async def _or_complain(self, login: Awaitable[None]) -> None:
         try:
-            await login
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await login
         except FAILURES as error:
             self.complain(type(error).__name__)
 

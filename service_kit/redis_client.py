@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import hmac
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from hashlib import sha1, sha256
 from typing import Any, Final, TypeAlias
 
 from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
+from redis.asyncio.connection import AbstractConnection
 from redis.credentials import CredentialProvider
 
 from service_kit.client_address import limited_as
 from service_kit.redis_address import RedisMode, read_nodes
-from service_kit.redis_asking import Asking, Command, RedisUnavailable, any_old_login
+from service_kit.redis_asking import Asking, Command, Question, RedisUnavailable, any_old_login
 from service_kit.redis_cluster import ClusterClient
 from service_kit.redis_pools import pool_of_primary, pool_of_server
 from service_kit.tls import client_context
@@ -46,15 +47,20 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
 
     async def together(self, key: str, *commands: Command) -> list[Any]:
         """See ``Asking``."""
-        if len(commands) == 1:  # for a third less of our time than in a pipeline
-            try:
-                return [await self.execute_command(*commands[0])]  # type: ignore[no-untyped-call] # redis-py's own
-            except exceptions.ResponseError as error:
-                return [error]
-        async with self.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
+        return await self._over_one_connection(commands)
+
+    async def several(self, commands: Sequence[tuple[str, Command]]) -> list[Any]:
+        """See ``Asking``."""
+        return await self._over_one_connection([command for _, command in commands])
+
+    async def _over_one_connection(self, commands: Sequence[Command]) -> list[Any]:
+        """Past redis-py's commands and pipelines, which take half as much of our time again, and twice as much."""
+        connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's own
+        try:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            return [await _answer(connection) for _ in commands]
+        finally:
+            await self.connection_pool.release(connection)
 
     async def _subscription(self) -> PubSub:
         return self.pubsub()
@@ -72,6 +78,13 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
 
     async def _ping(self) -> None:
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
+
+
+async def _answer(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except exceptions.ResponseError as error:
+        return error
 
 
 RedisClient: TypeAlias = DirectClient | ClusterClient
@@ -102,31 +115,33 @@ class Script:
 
     async def __call__(self, key: str, *args: str | bytes | int) -> Any:
         """Run on one key, so that it also works in a cluster. Raises RedisUnavailable."""
-        (answer,) = await self._redis.ask(lambda: self._run((1, key, *args)))
+        (answer,) = await self._redis.ask_all(self.question(key, *args))
         return answer
+
+    def question(self, key: str, *args: str | bytes | int) -> Question:
+        """To run it on one key, beside other questions."""
+        arguments = (1, key, *args)
+        return Question(key, ("EVALSHA", self._sha, *arguments), ("EVAL", self._source, *arguments))
 
     async def confirmed(self, replicas: int, key: str, *args: str | bytes | int) -> tuple[Any, bool]:
         """Run, and learn whether so many replicas have what it wrote. Raises RedisUnavailable."""
-        return await self._redis.ask(lambda: self._run_and_wait(replicas, (1, key, *args)))
+        return await self._redis.ask(lambda: self._run_and_wait(replicas, self.question(key, *args)))
 
-    async def _run_and_wait(self, replicas: int, arguments: Command) -> tuple[Any, bool]:
+    async def _run_and_wait(self, replicas: int, question: Question) -> tuple[Any, bool]:
         """``WAIT`` is about the writes of its own connection, so both go over one, and together."""
-        answer, reached = await self._run(arguments, ("WAIT", replicas, WAIT_MS))
+        wait = ("WAIT", replicas, WAIT_MS)
+        answers = await self._redis.together(question.key, question.command, wait)
+        if isinstance(answers[0], exceptions.NoScriptError) and question.in_full:
+            answers = await self._redis.together(question.key, question.in_full, wait)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        answer, reached = answers
         if reached < replicas:
             # It may be a primary that was replaced and does not know yet.
             self._redis.complain("NotReplicated")
             await self._redis.leave()
         return answer, reached >= replicas
-
-    async def _run(self, arguments: Command, *afterwards: Command) -> list[Any]:
-        key = str(arguments[1])
-        answers = await self._redis.together(key, ("EVALSHA", self._sha, *arguments), *afterwards)
-        if isinstance(answers[0], exceptions.NoScriptError):  # nothing ran; EVAL also makes it known there
-            answers = await self._redis.together(key, ("EVAL", self._source, *arguments), *afterwards)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
 
 
 class Pseudonyms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from redis import exceptions
@@ -83,6 +83,27 @@ class ClusterClient(Asking, RedisCluster):  # type: ignore[misc] # redis-py's cl
                 case _:
                     break
         return [command.result for command in sent]
+
+    async def several(self, commands: Sequence[tuple[str, Command]]) -> list[Any]:
+        """See ``Asking``. Each node is asked what is its own; what is redirected is asked again, on its own."""
+        await self.initialize()
+        asked = [(key, PipelineCommand(place, *command)) for place, (key, command) in enumerate(commands)]
+        by_node: dict[str, tuple[ClusterNode, list[PipelineCommand]]] = {}
+        for key, command in asked:
+            node = self.get_node_from_key(key)
+            if node is None:
+                raise exceptions.SlotNotCoveredError
+            by_node.setdefault(node.name, (node, []))[1].append(command)
+        done = await asyncio.gather(
+            *(node.execute_pipeline(own) for node, own in by_node.values()), return_exceptions=True
+        )
+        for failure in done:
+            if isinstance(failure, BaseException):
+                raise failure
+        for key, command in asked:
+            if isinstance(command.result, (exceptions.MovedError, exceptions.AskError)):
+                (command.result,) = await self.together(key, command.args)
+        return [command.result for _, command in asked]
 
     async def _subscription(self) -> PubSub:
         """Any node will do, replicas too: the cluster carries what is published to all of them.

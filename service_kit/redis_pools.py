@@ -25,6 +25,11 @@ DEADLINE_SECONDS: Final = 1.0
 MAX_CONNECTIONS: Final = 64
 SENTINEL_SECONDS: Final = 0.25
 """For one sentinel to answer: a question's second must be enough for the next two, where the first is gone."""
+_SENTINEL_DEADLINES: Final = {
+    "socket_timeout": SENTINEL_SECONDS,
+    "socket_connect_timeout": SENTINEL_SECONDS,
+    "protocol": 3,
+}
 
 
 def no_retry() -> Retry:
@@ -32,9 +37,12 @@ def no_retry() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
-def deadlines(seconds: float = DEADLINE_SECONDS) -> dict[str, Any]:
-    """What every connection of ours is made with."""
-    return {"socket_timeout": seconds, "socket_connect_timeout": seconds, "protocol": 3}
+def deadlines() -> dict[str, Any]:
+    """What every connection of ours is made with.
+
+    No ``socket_timeout``: whoever asks has a deadline for all of it, and for each command redis-py would make a task.
+    """
+    return {"socket_timeout": None, "socket_connect_timeout": DEADLINE_SECONDS, "protocol": 3}
 
 
 def context_for(options: Mapping[str, Any], tls: ssl.SSLContext) -> ssl.SSLContext:
@@ -63,7 +71,7 @@ def pool_of_primary(nodes: Nodes, tls: ssl.SSLContext, logins: CredentialProvide
     """Connections to the primary; each new one asks the sentinels where that is."""
     sentinels = Sentinel(  # type: ignore[no-untyped-call] # redis-py's own signature
         nodes.hosts,
-        sentinel_kwargs={**deadlines(SENTINEL_SECONDS), "retry": no_retry(), **nodes.sentinel_options},
+        sentinel_kwargs={**_SENTINEL_DEADLINES, "retry": no_retry(), **nodes.sentinel_options},
     )
     own: dict[str, Any] = {"connection_class": SentinelManagedConnection}
     if nodes.has_tls:

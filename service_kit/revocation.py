@@ -7,11 +7,12 @@ Ids are those that operators see: of the session or the token, or the pseudonym 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from service_kit.redis_asking import Question
 from service_kit.redis_client import RedisClient, Script
 from service_kit.session_token import MAX_TOKEN_SECONDS
 from service_kit.token_record import record_key
@@ -61,6 +62,9 @@ class Kind(StrEnum):
     TOKEN = "token"  # noqa: S105 - a word, not a secret
     SUBJECT = "subject"
     TENANT = "tenant"
+
+
+_BLOCKABLE: Final = (Kind.SUBJECT, Kind.TENANT)
 
 
 class Why(StrEnum):
@@ -126,6 +130,18 @@ class Identity:
         return not spared and order.target in self.targets()
 
 
+def read_markers(identity: Identity, marks: Sequence[bytes | None]) -> Why | None:
+    """Why the session must not be; ``marks`` answer the questions of :meth:`Revocations.questions`."""
+    blocks = len(_BLOCKABLE)
+    if any(marks[:blocks]):
+        return Why.BLOCKED
+    for mark in filter(None, marks[blocks:]):
+        before_ms, _, why = mark.decode().partition(" ")
+        if identity.minted_ms < int(before_ms):
+            return Why(why)
+    return None
+
+
 def _blocked(member: bytes) -> Target:
     kind, target_id = member.decode().split(" ")
     return Target(Kind(kind), target_id)
@@ -170,7 +186,7 @@ class Revocations:
         """Every block in force, the one that ends first, first. Raises RedisUnavailable."""
         found: list[Any] = await self._redis.ask(lambda: self._redis.zrange(self._blocks, 0, -1, withscores=True))
         targets = [_blocked(member) for member, _ in found]
-        names = await self._get([self._key("blocked", target) for target in targets])
+        names = await self._redis.ask_all(*(self._get("blocked", target) for target in targets)) if targets else []
         ends = [until_ms / 1000 for _, until_ms in found]
         return [
             Block(target, name.decode(), until)
@@ -180,30 +196,25 @@ class Revocations:
 
     async def is_blocked(self, *targets: Target) -> bool:
         """Whether one of them may have no token now. Raises RedisUnavailable."""
-        return any(await self._get([self._key("blocked", target) for target in targets]))
+        return any(await self._redis.ask_all(*self.questions_of_blocks(*targets)))
+
+    def questions_of_blocks(self, *targets: Target) -> list[Question]:
+        """What asks for that; an answer that is not empty says so."""
+        return [self._get("blocked", target) for target in targets]
 
     async def find(self, identity: Identity) -> Why | None:
         """Why the session must not be, as far as the markers say. Raises RedisUnavailable."""
-        targets = tuple(identity.targets())
-        may_be_blocked = [target for target in targets if target.kind in (Kind.SUBJECT, Kind.TENANT)]
-        keys = [self._key("blocked", target) for target in may_be_blocked]
-        marks = await self._get(keys + [self._key("ended", target) for target in targets])
-        if any(marks[: len(keys)]):
-            return Why.BLOCKED
-        for mark in filter(None, marks[len(keys) :]):
-            before_ms, _, why = mark.decode().partition(" ")
-            if identity.minted_ms < int(before_ms):
-                return Why(why)
-        return None
+        return read_markers(identity, await self._redis.ask_all(*self.questions(identity)))
 
-    async def _get(self, keys: list[str]) -> list[bytes | None]:
-        """Several keys in one round trip; one by one, since in a cluster they live apart."""
-        if not keys:
-            return []
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for key in keys:
-                pipeline.get(key)
-            return await self._redis.ask(pipeline.execute)
+    def questions(self, identity: Identity) -> list[Question]:
+        """What asks for the markers against a session; :func:`read_markers` reads the answers."""
+        targets = tuple(identity.targets())
+        blockable = [target for target in targets if target.kind in _BLOCKABLE]
+        return [self._get("blocked", target) for target in blockable] + [self._get("ended", each) for each in targets]
+
+    def _get(self, what: str, target: Target) -> Question:
+        key = self._key(what, target)
+        return Question(key, ("GET", key))
 
     def _key(self, what: str, target: Target) -> str:
         return f"airlock:{self._environment}:{what}:{target.kind}:{target.id}"

@@ -19,9 +19,12 @@ def start(
     name: str,
     settings_class: type[SettingsT],
     secrets_class: type[SecretsT],
-    serve: Callable[[SettingsT, Secrets[SecretsT], Start], Awaitable[None]],
+    import_serve: Callable[[], Callable[[SettingsT, Secrets[SecretsT], Start], Awaitable[None]]],
 ) -> None:
-    """Read the settings, then serve; exits with status 2 when they are wrong."""
+    """Read the settings, then serve; exits with status 2 when they are wrong.
+
+    ``import_serve`` imports what serves, and returns it: half of the memory, which a parent of workers does without.
+    """
     post = take_post()
     settings, secrets = load(settings_class, secrets_class, tells_checks=post is None)
     if post is None and settings.workers > 1:
@@ -29,12 +32,12 @@ def start(
 
         raise SystemExit(tend(name, settings))
 
-    # What follows a parent does without: half of its memory.
     from service_kit.http_server import run
     from service_kit.service_life import Start
     from service_kit.workers.worker import Worker
 
-    telemetry = start_telemetry(settings, name)
+    serve = import_serve()
+    telemetry = start_telemetry(settings, name)  # after all imports: its thread has its own
     set_up_logging(name, settings.log_level, telemetry, worker=post.number if post else None)
     started = Start(telemetry, Worker(post, telemetry) if post else None)
     run(lambda: serve(settings, secrets, started))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -225,7 +226,7 @@ class ServiceSettings(BaseSettings):
         """The profiles by name."""
         return self.airlock_profiles.profiles
 
-    @property
+    @cached_property
     def upstreams(self) -> tuple[UpstreamSettings, ...]:
         """Where the models are, in the order of trying: as the profiles file says, else as the environment does."""
         return self.airlock_profiles.upstreams or upstreams_of_environment(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from service_kit.secrets import Secrets
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from service_kit.service_life import Start
 
 
-async def _serve(settings: TokenServiceSettings, secrets: Secrets[TokenServiceSecrets], start: Start) -> None:
-    from token_service.serving import serve_token_service  # here, since a parent of workers needs none of it
+def _import_serve() -> Callable[[TokenServiceSettings, Secrets[TokenServiceSecrets], Start], Awaitable[None]]:
+    from token_service.serving import serve_token_service
 
-    await serve_token_service(settings, secrets, start)
+    return serve_token_service
 
 
 if __name__ == "__main__":
-    start("token_service", TokenServiceSettings, TokenServiceSecrets, _serve)
+    start("token_service", TokenServiceSettings, TokenServiceSecrets, _import_serve)

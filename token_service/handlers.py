@@ -170,13 +170,15 @@ class ClientSecrets:
         """Count the mint, and see whether subject and tenant may have a session. Raises Refusal, RedisUnavailable."""
         subject = Target(Kind.SUBJECT, self.pseudonyms.of(claims.tenant, claims.subject))
         tenant = Target(Kind.TENANT, self.pseudonyms.of(claims.tenant, ""))
+        of_tenant = ceilings.mints_per_minute_of_tenant
+        blocks = self.revocations.questions_of_blocks(subject, tenant)
         if claims.anonymous:
-            await self.rates.take_tenant(tenant.id, ceilings.mints_per_minute_of_tenant, address=claims.subject)
+            blocked = await self.rates.take_tenant(tenant.id, of_tenant, address=claims.subject, along=blocks)
         else:
-            await self.rates.take_both(
-                subject.id, ceilings.mints_per_minute, tenant.id, ceilings.mints_per_minute_of_tenant
+            blocked = await self.rates.take_both(
+                subject.id, ceilings.mints_per_minute, tenant.id, of_tenant, along=blocks
             )
-        if await self.revocations.is_blocked(subject, tenant):
+        if any(blocked):
             raise Refusal("blocked")
         for holder, quota in ((subject, claims.subject_quota), (tenant, claims.tenant_quota)):
             if quota.is_set and is_used_up(quota, await self.quotas.used(holder)):

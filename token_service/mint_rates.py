@@ -10,10 +10,12 @@ two let more through around a window's turn, a hit cannot be taken back, and it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from service_kit.errors import Refusal
+from service_kit.redis_asking import Question
 from service_kit.redis_client import RedisClient, Script
 from token_service.backoff import REMEMBERED_SECONDS, retry_after_seconds
 
@@ -94,6 +96,7 @@ class MintRates:
     """The logs of one environment. Every method raises RedisUnavailable."""
 
     def __init__(self, redis: RedisClient, environment: str) -> None:
+        self._redis = redis
         self._prefix = f"airlock:{environment}"
         self._take = Script(redis, _TAKE)
         self._take_back = Script(redis, _TAKE_BACK)
@@ -107,23 +110,38 @@ class MintRates:
             raise await self._too_fast(scope, scope, name)
         return noted
 
-    async def take_both(self, subject: str, of_subject: int, tenant: str, of_tenant: int) -> None:
-        """Count one mint for a subject and for its tenant, or for neither. Raises TooFast."""
+    async def take_both(
+        self, subject: str, of_subject: int, tenant: str, of_tenant: int, *, along: Sequence[Question] = ()
+    ) -> list[Any]:
+        """Count one mint for a subject and for its tenant, or for neither. Raises TooFast.
+
+        Returns the answers to what Redis is asked ``along``, on the way that counts the tenant's.
+        """
         noted = await self.take("subject", subject, of_subject)
-        if not await self._take(self.key("tenant", tenant), of_tenant):
+        of_tenant_noted, *answers = await self._take_along("tenant", tenant, of_tenant, along)
+        if not of_tenant_noted:
             await self._take_back(self.key("subject", subject), noted)
             # Remembered of who asked: a tenant's other subjects did nothing.
             raise await self._too_fast("tenant", "subject", subject)
+        return answers
+
+    async def _take_along(self, scope: Scope, name: str, limit: int, along: Sequence[Question]) -> list[Any]:
+        return await self._redis.ask_all(self._take.question(self.key(scope, name), limit), *along)
 
     async def rate(self, scope: Scope, name: str) -> Rate:
         """What is counted for a holder now."""
         used, resets_in_ms = await self._count(self.key(scope, name))
         return Rate(int(used), int(resets_in_ms) / 1000)
 
-    async def take_tenant(self, tenant: str, limit: int, *, address: str) -> None:
-        """Count one mint of an anonymous caller for its tenant; its address counted it before. Raises TooFast."""
-        if not await self._take(self.key("tenant", tenant), limit):
+    async def take_tenant(self, tenant: str, limit: int, *, address: str, along: Sequence[Question] = ()) -> list[Any]:
+        """Count one mint of an anonymous caller for its tenant; its address counted it before. Raises TooFast.
+
+        Returns the answers to what Redis is asked ``along``.
+        """
+        noted, *answers = await self._take_along("tenant", tenant, limit, along)
+        if not noted:
             raise await self._too_fast("tenant", "address", address)
+        return answers
 
     def key(self, scope: Scope, name: str) -> str:
         """Where a holder's log lies."""

@@ -55,8 +55,8 @@ class MintRequest(Body):
 
 BodyT = TypeVar("BodyT", bound=Body)
 
-_DEPTH: Final = {"client_secret": 3}
-"""How deep a body's parameters lie under its keys; elsewhere 2. What follows is the caller's own (a metadata key)."""
+_DEEP: Final = frozenset({"client_secret"})
+"""Keys of a body under which parameters lie at a third level. Elsewhere that is the caller's own (a metadata key)."""
 
 
 def parse_mint_request(body: object) -> MintRequest:
@@ -71,7 +71,7 @@ def parse_body(model: type[BodyT], body: object) -> BodyT:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = [str(name) for name in problem["loc"]]
-        param = ".".join(place[: _DEPTH.get(place[0], 2)]) if place else None
+        param = ".".join(place[: 3 if place[0] in _DEEP else 2]) if place else None
         if problem["type"] == "extra_forbidden":
             raise Refusal("unsupported_parameter", param=param) from error
         raise Refusal("invalid_request", param=param, message=f"{param or 'The body'}: {problem['msg']}.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -165,7 +166,7 @@ class TokenServiceSettings(ServiceSettings):
         assert match is not None  # noqa: S101 - validated above
         return match[1]
 
-    @property
+    @cached_property
     def provider(self) -> str:
         """Who may hear the audio, in the words told to people (DESIGN: "HTTP contract", mint response)."""
         return provider_names(self.upstreams)

@@ -1,11 +1,9 @@
-/** The microphone: asking for it, and the graph that turns it into frames. Touches no page element. */
-
 import { Refusal } from "../endings.js";
 
 const WORKLET = new URL("./capture-worklet.js", import.meta.url);
-const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl"]; // the first lets people do without headphones
+const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl"];
 
-/** `onFrame({samples, level, time})` gets 40 ms of 24 kHz PCM16 that ended at `time` of the context. */
+/** The microphone. `onFrame({samples, level, time})` gets 40 ms of 24 kHz PCM16 that ended at `time` of the context. */
 export function createCapture(processing, onFrame, onLost) {
   // At the device's own rate: Firefox refuses a microphone in a context of another one.
   const context = new AudioContext({ latencyHint: "interactive" });
@@ -16,21 +14,17 @@ export function createCapture(processing, onFrame, onLost) {
   let node;
   let closed = false;
 
-  async function ask(deviceId) {
-    let usedDefault = false;
+  async function ask(deviceId, usedDefault = false) {
     try {
-      const stream = await request(deviceId && { deviceId: { exact: deviceId } }).catch((error) => {
-        usedDefault = Boolean(deviceId) && ["OverconstrainedError", "NotFoundError"].includes(error.name);
-        if (!usedDefault) throw error;
-        return request();
-      });
+      const stream = await request(deviceId && { deviceId: { exact: deviceId } });
       release();
       tracks = stream.getTracks();
       if (closed) release(); // the person gave up waiting, then allowed it
       return { stream, usedDefault };
-    } catch (error) {
+    } catch ({ name }) {
+      if (deviceId && ["OverconstrainedError", "NotFoundError"].includes(name)) return ask(null, true);
       // Granted to the page and yet refused: the system says no.
-      throw new Refusal(error.name, { allowedHere: error.name === "NotAllowedError" && (await isGranted()) });
+      throw new Refusal(name, { allowedHere: name === "NotAllowedError" && (await isGranted()) });
     }
   }
 
@@ -46,10 +40,7 @@ export function createCapture(processing, onFrame, onLost) {
   return {
     context,
 
-    /**
-     * Asks for a microphone and listens to it instead of the one before. Never settles while the person ignores the
-     * question. Resolves to the track's settings and `usedDefault`: the chosen device is gone.
-     */
+    /** Listens to it instead of the one before. Never settles while the person ignores the browser's question. */
     async open(deviceId) {
       const [{ stream, usedDefault }] = await Promise.all([ask(deviceId), context.audioWorklet.addModule(WORKLET)]);
       tracks[0].onended = onLost;
@@ -75,14 +66,11 @@ export function createCapture(processing, onFrame, onLost) {
 }
 
 async function isGranted() {
-  try {
-    return (await navigator.permissions.query({ name: "microphone" })).state === "granted";
-  } catch {
-    return false; // not every browser can be asked
-  }
+  const asked = await navigator.permissions?.query({ name: "microphone" }).catch(() => null); // not every browser knows it
+  return asked?.state === "granted";
 }
 
-/** The microphones that can be chosen. Before the first permission they have no names, and are left out. */
+/** Before the first permission they have no names, and are left out. */
 export async function listMicrophones() {
   const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   return devices.filter((device) => device.kind === "audioinput" && device.label);

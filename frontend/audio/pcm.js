@@ -1,15 +1,14 @@
-/** Audio as the wire carries it: 24 kHz mono PCM16, little-endian as every browser platform is, in base64. */
+/** The wire carries 24 kHz mono PCM16, little-endian as every browser platform is, in base64. */
 
 export const WIRE_RATE = 24000;
 export const MILLISECOND = WIRE_RATE / 1000; // in samples
 
-/** One float sample in [-1, 1] → PCM16. Louder samples clip; a broken one (NaN) is silence. */
+/** A float sample in [-1, 1]; a louder one clips, a broken one (NaN) is silence. */
 export function pcm16(sample) {
   const clipped = Math.max(-1, Math.min(1, sample || 0));
   return Math.round(clipped * (clipped < 0 ? 32768 : 32767));
 }
 
-/** One PCM16 sample → float. */
 export const float = (sample) => sample / (sample < 0 ? 32768 : 32767);
 
 /** Root mean square of PCM16 samples, 0 to 1. */

@@ -1,7 +1,4 @@
-/**
- * What is to be heard, in order, and how much of each item has been. It runs on the audio thread, so `read` allocates
- * nothing; it knows no audio graph. `emit(type, {item, played})` is told `started`, `finished` and `underrun`.
- */
+/** What is to be heard, in order, and how much of each item has been. On the audio thread: `read` allocates nothing. */
 
 import { MILLISECOND, float } from "./pcm.js";
 
@@ -16,18 +13,19 @@ export class PlaybackQueue {
   waiting = 0; // samples
   threshold = FIRST_THRESHOLD; // waiting when it starts
   running = false;
-  item = null; // the one being heard; between its chunks too, until it is finished or flushed
+  item = null; // being heard; between its chunks too
   itemPlayed = 0;
   complete = new Set();
   lastSample = 0;
   decaying = 0;
   counters = { playedSamples: 0, underruns: 0, overflowedSamples: 0 };
 
+  /** `emit(type, {item, played})` tells `started`, `finished` and `underrun`. */
   constructor(emit) {
     this.emit = (type) => emit(type, { item: this.item, played: this.itemPlayed });
   }
 
-  /** Adds PCM16 samples of an item. Items are heard in the order in which they came; what is too much is left out. */
+  /** What is too much is left out. */
   push(item, samples) {
     if (samples.length === 0) return;
     if (this.waiting + samples.length > MOST_WAITING) {
@@ -38,13 +36,13 @@ export class PlaybackQueue {
     this.waiting += samples.length;
   }
 
-  /** No more samples of an item come, so its end is no underrun. */
+  /** No more of an item comes, so its end is no underrun. */
   end(item) {
     this.complete.add(item);
     if (this.item === item && this.chunks[0]?.item !== item) this.finish();
   }
 
-  /** Fills a block of floats, with silence where there is nothing to play. */
+  /** Fills a block of floats. */
   read(block) {
     let at = 0;
     this.running ||= this.waiting >= this.threshold || this.complete.has(this.chunks.at(-1)?.item);
@@ -57,7 +55,7 @@ export class PlaybackQueue {
     block.fill(0, at);
   }
 
-  /** Forgets everything that waits. Returns the item that was being heard and how much of it was. */
+  /** Forgets what waits. Returns the item that was being heard and how much of it was. */
   flush() {
     const item = this.item ?? this.chunks[0]?.item ?? null;
     const flushed = { item, played: this.itemPlayed, dropped: this.waiting };

@@ -12,15 +12,13 @@ class Playback extends AudioWorkletProcessor {
   reportAt = 0;
   energy = 0;
   measured = 0;
-  stopped = false;
 
   constructor() {
     super();
     this.port.onmessage = ({ data: { type, item, samples } }) => {
       if (type === "push") this.queue.push(item, samples);
       else if (type === "end") this.queue.end(item);
-      else if (type === "flush") this.post({ type: "flushed", ...this.queue.flush() });
-      else this.stopped = true;
+      else this.post({ type: "flushed", ...this.queue.flush() });
     };
     if (sampleRate === WIRE_RATE) return;
     // Only for a device on which the browser would not make a 24 kHz context.
@@ -42,7 +40,7 @@ class Playback extends AudioWorkletProcessor {
       this.reportAt = currentTime + REPORT_SECONDS;
       this.energy = this.measured = 0;
     }
-    return !this.stopped;
+    return true;
   }
 
   readResampled(block) {

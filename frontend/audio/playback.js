@@ -1,25 +1,18 @@
-/** The loudspeaker, as the main thread sees it. Touches no page element. */
-
 import { WIRE_RATE } from "./pcm.js";
 
 const WORKLET = new URL("./playback-worklet.js", import.meta.url);
+const USUAL_LATENCY = 0.03;
 
-/** `onEvent(event)` is told `started`, `position`, `finished`, `underrun`, and when that is heard. */
+/** The loudspeaker. `onEvent(event)` is told `started`, `position`, `finished`, `underrun`, and when that is heard. */
 export function createPlayback(onEvent) {
   const context = new AudioContext({ sampleRate: WIRE_RATE, latencyHint: "interactive" });
+  // Firefox asks another process, which may never answer while a device is being switched: then the page stands still.
+  const isFirefox = navigator.userAgent.includes("Firefox/");
   const flushes = [];
   let port;
 
-  /** When what the worklet makes at `time` of the context is heard, on the clock of `performance.now`. */
-  function audibleAt(time) {
-    const { contextTime, performanceTime } = context.getOutputTimestamp();
-    const byLatency = performance.now() + (time - context.currentTime + latency()) * 1000;
-    // Firefox's timestamps leave the latency out, as do those of a context that has only just begun.
-    return Math.max(byLatency, performanceTime + (time - contextTime) * 1000);
-  }
-
-  /** How long a sample takes from the worklet to the ear, in seconds. */
-  const latency = () => context.outputLatency || context.baseLatency || 0;
+  /** Seconds from the worklet to the ear. */
+  const latency = () => (!isFirefox && context.outputLatency) || USUAL_LATENCY;
 
   return {
     context,
@@ -31,8 +24,9 @@ export function createPlayback(onEvent) {
       node.connect(context.destination);
       ({ port } = node);
       port.onmessage = ({ data }) => {
-        if (data.type === "flushed") flushes.shift()(data);
-        else onEvent({ ...data, audibleAt: audibleAt(data.time) });
+        if (data.type === "flushed") return flushes.shift()(data);
+        const audibleAt = performance.now() + (data.time - context.currentTime + latency()) * 1000;
+        onEvent({ ...data, audibleAt });
       };
     },
 
@@ -40,20 +34,16 @@ export function createPlayback(onEvent) {
       port.postMessage({ type: "push", item, samples }, [samples.buffer]);
     },
 
-    /** No more samples of the item come. */
     end(item) {
       port.postMessage({ type: "end", item });
     },
 
-    /** Falls silent at once; resolves to `{item, played, dropped}`, the samples played of the item being heard. */
+    /** Falls silent; resolves to `{item, played, dropped}`, the samples played of the item being heard. */
     flush() {
       port.postMessage({ type: "flush" });
       return new Promise((resolve) => flushes.push(resolve));
     },
 
-    close() {
-      port?.postMessage({ type: "stop" });
-      context.close();
-    },
+    close: () => context.close(),
   };
 }

@@ -1,7 +1,6 @@
 /**
- * Changes the sample rate of a stream: a windowed sinc of 32 taps, looked up in 256 phases with a straight line between
- * neighbours, so that any ratio works (44.1 → 24 kHz is 147:80). Interpolating the samples themselves would fold
- * everything above 12 kHz back into the speech.
+ * Changes the sample rate: a windowed sinc of 32 taps, looked up in 256 phases with a straight line between neighbours, so
+ * that any ratio works. Interpolating the samples themselves would fold all above 12 kHz back into the speech.
  */
 
 const TAPS = 32;
@@ -9,14 +8,13 @@ const PHASES = 256;
 const CUT_OFF = 0.46; // of the lower rate
 
 export class Resampler {
-  /** `longestBlock`: the most samples that `process` is given at once. Browsers may come to render more than 128. */
+  /** Browsers may come to render more than 128 samples at once. */
   constructor(fromRate, toRate, longestBlock = 1024) {
     this.step = fromRate / toRate;
     this.phases = filter(CUT_OFF * Math.min(1, toRate / fromRate));
-    this.samples = new Float32Array(TAPS + longestBlock); // the last of one block are needed to filter the next
+    this.samples = new Float32Array(TAPS + longestBlock); // with the last of the block before
     this.kept = TAPS - 1;
     this.position = 0;
-    /** The most samples that `process` writes at once. */
     this.longestOutput = Math.ceil(longestBlock / this.step) + 1;
   }
 
@@ -44,7 +42,7 @@ export class Resampler {
   }
 }
 
-/** One row of taps per phase, and one more to interpolate towards. `cutOff` is in cycles per input sample. */
+/** A row of taps per phase, and one more to interpolate towards. */
 function filter(cutOff) {
   const phases = new Float32Array((PHASES + 1) * TAPS);
   for (let row = 0; row <= PHASES; row++) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import string
 from collections.abc import Iterable
 
 from local_cloud.conformance.check import Check, Outcome, Run, failed, not_applicable, passed
@@ -15,7 +16,7 @@ GROUP = "single-use"
 SOURCE = "RFC 9700 §4.2.4, OWASP ASVS 5.0 10.4.2"
 _TRIES = 6
 _MOST_DIALS = 3
-_BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_BASE64URL = f"{string.ascii_uppercase}{string.ascii_lowercase}{string.digits}-_"
 
 
 def _of_many(run: Run) -> Run:

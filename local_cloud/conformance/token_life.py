@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 
 from local_cloud.conformance.check import Check, Outcome, failed, not_applicable, passed
 from local_cloud.conformance.client import Client, NoAnswer
-from local_cloud.conformance.target import value_at
+from local_cloud.conformance.target import CARRIAGES, credential_line, value_at
 from local_cloud.conformance.trial import NoSession, Trial
 
 GROUP = "token-life"
@@ -127,11 +128,15 @@ async def _in_query(trial: Trial) -> Outcome:
 
 
 async def _two(trial: Trial) -> Outcome:
-    credential = await trial.credential()
-    for extra in (f"api-key: {made_up(credential)}", f"Authorization: Bearer {made_up(credential)}"):
-        if wrong := await trial.why_not_refused(credential, carriage="header", extra=[extra]):
-            return failed(f"a good and a forged credential together: {wrong}")
-    return passed("a good and a forged credential together were refused")
+    """In either order, since a reader may take the first or the last."""
+    good = await trial.credential()
+    forged = made_up(good)
+    for first, second in itertools.permutations((good, forged)):
+        for one, other in itertools.product(CARRIAGES, repeat=2):
+            extra = [credential_line(first, one)]
+            if wrong := await trial.why_not_refused(second, carriage=other, extra=extra):
+                return failed(f"a good and a forged credential together, as {one} and {other}: {wrong}")
+    return passed("a good and a forged credential together were refused, in any order and place")
 
 
 async def _mints_nothing(trial: Trial) -> Outcome:

@@ -120,6 +120,7 @@ class Trial:
                 headers=headers,
                 ssl=self.target.tls or True,
                 timeout=aiohttp.ClientTimeout(total=_MINT_SECONDS),
+                allow_redirects=False,  # nobody allowed testing what it leads to
             ) as answer:
                 text = await answer.text()
                 self._hear(str(dict(answer.headers)).encode() + text.encode())

@@ -192,6 +192,7 @@ EVENTS: Final[dict[str, Event]] = {
         Event("identity.failed", "the platform gave no new access token", is_alert=True),
         Event("internal_error", "a bug: the place in the code", is_alert=True),
         Event("worker.replaced", "a worker died, and another one serves in its place", is_alert=True),
+        Event("parent.gone", "the parent of several workers died, and they end", is_alert=True),
         Event("upstream.failed", "an upstream did not begin a session"),
         Event("mint.limited", "a caller mints too fast"),
         Event("edge.denied", "a request that did not come through Front Door"),

@@ -47,6 +47,21 @@ class Span:
         status: the HTTP status that was answered, of a server's span.
     """
 
+    __slots__ = (
+        "_attributes",
+        "_clock",
+        "_has_failed",
+        "_id",
+        "_kind",
+        "_name",
+        "_own_trace",
+        "_record",
+        "_started_at",
+        "link",
+        "parent",
+        "status",
+    )
+
     def __init__(
         self,
         name: str,

@@ -141,7 +141,7 @@ class Parent:
             for child in self._children.values():
                 child.silent_for += 1
                 if child.silent_for == self._patience.silent:
-                    self._log.error("worker.silent", worker=child.number, pid=child.process.pid)
+                    self._log.warning("worker.silent", worker=child.number, pid=child.process.pid)
                     child.kill()
 
     async def _fill(self, number: int) -> None:
@@ -184,7 +184,7 @@ class Parent:
             )
         except OSError as error:
             ours.close()
-            self._log.error("worker.failed", worker=number, error=type(error).__name__)
+            self._log.warning("worker.failed", worker=number, error=type(error).__name__)
             return None
         finally:
             theirs.close()
@@ -233,7 +233,7 @@ class Parent:
     def _note_end(self, child: _Child, status: int) -> None:
         is_meant = self._stopping.is_set() and (status == 0 or not child.listens)
         self._log.log(
-            logging.INFO if is_meant else logging.ERROR,
+            logging.INFO if is_meant else logging.WARNING,
             "worker.end",
             worker=child.number,
             pid=child.process.pid,
@@ -250,7 +250,7 @@ class Parent:
         self._failed_starts += 1
         patience = self._patience.failed_starts if self._first_listens.is_set() else 1
         if self._failed_starts >= patience and not any(each.listens for each in self._children.values()):
-            self._log.error("worker.none")
+            self._log.warning("worker.none")
             status = 1 if child is None else child.process.returncode or 1
             self._status = status if status > 0 else 128 - status  # as a shell tells of a signal
             self._stop(at_once=True)

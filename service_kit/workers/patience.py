@@ -11,7 +11,7 @@ class Patience:
 
     Attributes:
         silent: a worker that reports nothing for so long hangs, and is killed.
-        steady: who served for so long and then dies is replaced at once; who did not, after a pause that doubles.
+        steady: who did not serve for so long had a short life; after several in a row comes a pause that doubles.
         longest_pause: between two tries to fill a place.
         beyond_drain: how much longer than ``DRAIN_SECONDS`` a worker may take to leave.
         at_once: how long it may take when it must not drain.
@@ -26,5 +26,5 @@ class Patience:
     failed_starts: int = 5
 
     def pause(self, short_lives: int) -> float:
-        """How long to wait after so many short lives in a row, in one place: 0, 1, 2, 4…"""
-        return min(self.longest_pause, 2.0 ** min(short_lives - 1, 20)) if short_lives else 0.0
+        """How long to wait after so many short lives in a row, in one place: none after the first, then 1, 2, 4…"""
+        return min(self.longest_pause, 2.0 ** min(short_lives - 2, 20)) if short_lives > 1 else 0.0

@@ -1,6 +1,7 @@
 """The load generator notices whatever would make a figure worthless."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -19,6 +20,8 @@ from bench import load
 from bench.load import WentWrong
 from bench.orders import Flow, Place, SetUp
 from bench.upstream import Model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark needs Linux")
 
 Answer = Callable[[Model, WSTransport, WSFrame, int], bool]
 """What a model does with its so manieth frame instead of answering it; False if nothing."""

@@ -3,7 +3,11 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from bench import process_tree
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark needs Linux")
 
 SPINS = "import time; began = time.process_time()\nwhile time.process_time() - began < 0.2: pass\n"
 PARENT = f"""

@@ -1,8 +1,13 @@
 import asyncio
+import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from bench.ticking import Ticker
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark needs Linux")
 
 
 def open_files() -> set[Path]:

@@ -196,11 +196,11 @@ def typed_and_over(scene: Scene) -> None:
     scene.page.press("End")
 
 
-def still(reach: Reach) -> Reach:
+def still(reach: Reach, line: str) -> Reach:
     def reached(scene: Scene) -> None:
         scene.page.page.emulate_media(reduced_motion="reduce")
         reach(scene)
-        scene.page.wait_for("document.querySelector('.moving') !== null")
+        scene.page.wait_for(f"document.querySelector('#{line}.moving') !== null")
 
     return reached
 
@@ -427,6 +427,6 @@ VARIANTS = [
     ),
     Screen("typing-first", "Connecting.", ("The microphone stays off.",), ("Cancel",), typing_first, "connecting"),
     Screen("typed-and-over", "Ended.", ("The microphone was not used.",), AGAIN, typed_and_over, "ended"),
-    Screen("still-speaking", "Speaking.", (), (*TALK, "Stop"), still(Scene.speaking), "speaking"),
-    Screen("still-hearing", "Hearing you.", (), TALK, still(Scene.hearing), "hearing"),
+    Screen("still-speaking", "Speaking.", (), (*TALK, "Stop"), still(Scene.speaking, "wire-assistant"), "speaking"),
+    Screen("still-hearing", "Hearing you.", (), TALK, still(Scene.hearing, "wire-you"), "hearing"),
 ]

@@ -19,6 +19,11 @@ ANSWER = "Five minutes until it is used, and it works once. After that your brow
 SESSION = {"audio": {"input": {"turn_detection": {"type": "server_vad"}, "transcription": {"model": "m"}}}}
 
 
+def place_of(name: str) -> dict[str, Any]:
+    """What every event of one answer says of its place in the conversation."""
+    return {"item_id": f"item_{name}", "response_id": f"resp_{name}", "output_index": 0, "content_index": 0}
+
+
 class ScriptedRelay:
     """What the page talks to. Without a script it mints, greets and answers pings.
 
@@ -86,7 +91,7 @@ class ScriptedRelay:
 
     def speak(self, text: str, seconds: float, *, name: str = "a") -> None:
         """Answer with a tone as loud as speech."""
-        place = {"item_id": f"item_{name}", "response_id": f"resp_{name}", "output_index": 0, "content_index": 0}
+        place = place_of(name)
         self.send("response.created", response={"id": place["response_id"]})
         self.send("response.output_audio_transcript.delta", **place, delta=text)
         at = np.arange(int(seconds * RATE)) / RATE
@@ -96,7 +101,7 @@ class ScriptedRelay:
 
     def finish(self, text: str, *, name: str = "a", tokens: int = 0) -> None:
         """All of an answer has been sent."""
-        place = {"item_id": f"item_{name}", "response_id": f"resp_{name}", "output_index": 0, "content_index": 0}
+        place = place_of(name)
         self.send("response.output_audio_transcript.done", **place, transcript=text)
         self.send("response.output_audio.done", **place)
         done = {"id": place["response_id"], "status": "completed", "usage": {"total_tokens": tokens}}
@@ -145,8 +150,7 @@ class Scene:
         """What was typed has been answered."""
         self.type()
         self.page.wait_for("airlock.state === 'thinking'")
-        place = {"item_id": "item_a", "response_id": "resp_a", "output_index": 0, "content_index": 0}
-        self.relay.send("response.output_text.done", **place, text="Hello to you.")
+        self.relay.send("response.output_text.done", **place_of("a"), text="Hello to you.")
         self.relay.send("response.done", response={"id": "resp_a", "status": "completed"})
 
     def speaking(self) -> None:

@@ -1,8 +1,8 @@
 """The page in Debian's Firefox: the same conversation as in Chromium.
 
-It needs the packages firefox-esr and pulseaudio. More often than not Firefox gives its remote control no answer once
-the microphone is muted, and this fails. Whether the page or Firefox is to blame is not known; so only ``make soak``
-runs it.
+It needs the packages firefox-esr and pulseaudio. The page must never ask this Firefox for ``outputLatency`` or
+``getOutputTimestamp()``: it asks another process, and when a stream has just begun gets no answer for ever, more often
+than not, so the page and its remote control stand still.
 """
 
 import shutil
@@ -16,12 +16,14 @@ from tests.browser.simulator import SimulatorHandle
 from tests.stack import Stack
 
 pytestmark = [
-    pytest.mark.soak,
+    pytest.mark.browser,
     pytest.mark.skipif(not shutil.which("firefox-esr") or not shutil.which("pulseaudio"), reason="no Firefox"),
 ]
 
+LONG_ANSWER = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 
-def test_a_spoken_turn_in_firefox(stack: Stack, simulator: SimulatorHandle, tmp_path: Path) -> None:
+
+def test_a_spoken_turn_and_an_interruption_in_firefox(stack: Stack, simulator: SimulatorHandle, tmp_path: Path) -> None:
     with running_firefox(tmp_path) as firefox:
         firefox.open(stack.page_url)
         firefox.click("#main")
@@ -41,6 +43,18 @@ def test_a_spoken_turn_in_firefox(stack: Stack, simulator: SimulatorHandle, tmp_
         around = slice(max(0, int(np.argmax(spectrum)) - 8), int(np.argmax(spectrum)) + 9)
         assert np.sum(spectrum[around] ** 2) > 0.99 * np.sum(spectrum**2)
 
+        # The hum again, over an answer to what was typed.
+        simulator.answer_with(LONG_ANSWER)
+        firefox.evaluate("airlock.say('Count for me') ?? null")
+        firefox.wait_for("airlock.state === 'speaking' && airlock.counters.playedSamples > 24000")
+        firefox.click("#mute")
+        truncate = simulator.wait_received("conversation.item.truncate")
+        interruption = firefox.evaluate("airlock.counters.lastInterruption")
+        assert truncate["audio_end_ms"] == interruption["heardMilliseconds"]
+        assert 0 <= interruption["playedMilliseconds"] - truncate["audio_end_ms"] < 50
+        print(f"Firefox: {interruption}")  # noqa: T201 - figures
+
         firefox.click("#main")
         assert firefox.evaluate("airlock.state") == "ended"
-        assert firefox.evaluate("document.querySelectorAll('#turns > li:not([hidden])').length") == 2
+        firefox.wait_for("document.getElementById('receipt').hidden === false")
+        assert firefox.evaluate("document.querySelectorAll('#turns .mark').length") == 1

@@ -61,6 +61,8 @@ def test_screen(scene: Scene, screen: Screen) -> None:
     assert sorted(page.locator(".controls button:visible").all_inner_texts()) == sorted(screen.buttons)
     assert page.inner_text("#word")
     assert page.locator(".dot").is_visible()
+    if "End" not in screen.buttons:
+        assert not page.evaluate("document.querySelector('.moving')"), "no session, no voice"
 
     page.evaluate(FADED)
     photograph(page, screen.name)

@@ -6,7 +6,7 @@ from playwright.sync_api import Page
 from tests.browser import layout
 from tests.browser.conftest import Launch, OpenPage, scene_in
 from tests.browser.screens import Reach, answered, ended, much_said, nobody_speaks
-from tests.browser.scripted_relay import Scene
+from tests.browser.scripted_relay import Scene, place_of
 from tests.browser.simulator import SimulatorHandle
 from tests.browser.speech import Speech
 from tests.browser.test_interruption import LONG_ANSWER
@@ -220,13 +220,13 @@ def test_what_a_screen_reader_is_told(scene: Scene) -> None:
     scene.page.press("Unmute")
     scene.page.wait_until("listening")
     scene.relay.start(60.9)  # the number under the ring goes on and on
+    scene.relay.send("airlock.session.expiring", seconds_left=60)
     scene.page.wait_for("document.getElementById('left').textContent === '0:58 left'")
     assert page.get_attribute("#turns li.assistant", "aria-busy") == "false"
     page.get_by_text("Settings").click()
     page.get_by_label("Announce each reply").check()
-    place = {"item_id": "item_b", "response_id": "resp_b", "output_index": 0, "content_index": 0}
-    scene.relay.send("response.output_text.delta", **place, delta="It works")
-    scene.relay.send("response.output_text.done", **place, text="It works once.")
+    scene.relay.send("response.output_text.delta", **place_of("b"), delta="It works")
+    scene.relay.send("response.output_text.done", **place_of("b"), text="It works once.")
     scene.page.wait_for("told.at(-1) === 'status: It works once.'")
     scene.relay.close(4403, "session_revoked")
     scene.page.wait_until("policy")
@@ -242,7 +242,7 @@ def test_what_a_screen_reader_is_told(scene: Scene) -> None:
         "status: Assistant finished. Listening.",
         "status: Muted. Nothing is being heard. The microphone is still held by this page; End lets it go.",
         "status: Listening. Speak when you like.",
-        "status: One minute left.",
+        "status: 60 seconds left.",
         "status: It works once.",
         "remedy: The operator said so.",
     ]

@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Route
 
-from tests.browser.scripted_relay import Scene
+from tests.browser.scripted_relay import Scene, place_of
 
 pytestmark = pytest.mark.browser
 
@@ -187,10 +187,9 @@ def test_the_end_of_a_session_is_told_at_one_minute_and_at_ten_seconds(scene: Sc
         new MutationObserver(() => told.push(status.textContent)).observe(status, { childList: true });
     }""")
     scene.live()
-    for seconds, words in ((60.4, "One minute left."), (10.4, "10 seconds left.")):
-        started = {"server_time": 5_000, "ends_at": 5_000 + seconds, "max_session_seconds": 900}
-        scene.relay.send("airlock.session.started", **started, provider="OpenAI", stores="nothing")
-        scene.page.wait_for(f"told.includes('{words}')")
+    for seconds in (60, 10):
+        scene.relay.send("airlock.session.expiring", seconds_left=seconds, ends_at=0)
+        scene.page.wait_for(f"told.includes('{seconds} seconds left.')")
     assert scene.page.page.evaluate("told.filter((words) => words.endsWith('left.')).length") == 2
 
 
@@ -217,8 +216,7 @@ def test_a_key_held_down_is_one_press(scene: Scene) -> None:
 def test_who_types_twice_sees_that_the_first_answer_was_cut(scene: Scene) -> None:
     scene.type()
     scene.page.wait_for("airlock.state === 'thinking'")
-    place = {"item_id": "item_a", "response_id": "resp_a", "output_index": 0, "content_index": 0}
-    scene.relay.send("response.output_text.delta", **place, delta="Hello to")
+    scene.relay.send("response.output_text.delta", **place_of("a"), delta="Hello to")
     scene.page.wait_for("document.querySelectorAll('#turns > li').length === 2")
     scene.type()
     assert scene.page.turns()[1] == "Assistant Hello to — interrupted"
@@ -266,3 +264,14 @@ def test_a_microphone_is_changed_while_reconnecting_and_never_asked_for_by_a_tex
     scene.page.wait_for("airlock.facts.phase === 'live'")
     assert not scene.page.page.locator("#microphone").is_visible()
     assert scene.page.watched("tracks.length") == 2
+
+
+def test_who_types_goes_on_seeing_the_field(scene: Scene) -> None:
+    scene.ready()
+    page = scene.page.page
+    page.set_viewport_size({"width": 390, "height": 500})
+    page.locator("#composer").scroll_into_view_if_needed()
+    for line in range(30):
+        scene.relay.send("response.output_text.delta", **place_of("b"), delta=f"Line {line}.\n")
+    scene.page.wait_for("document.getElementById('turns').textContent.includes('Line 29.')")
+    assert page.evaluate("document.getElementById('composer').getBoundingClientRect().bottom < innerHeight + 1")

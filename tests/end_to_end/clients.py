@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal, Self
 
 import aiohttp
@@ -21,7 +22,20 @@ Carriage = Literal["header", "subprotocol"]
 
 CARRIAGES: tuple[Carriage, ...] = ("header", "subprotocol")
 MODEL = "gpt-realtime-2.1"
+SHOP_KEY = "sk-shop-0123456789"
 SECONDS = 5.0
+
+
+def with_a_shop(*profiles: str) -> dict[str, str]:
+    """The settings of services for which the holder of ``SHOP_KEY`` may mint for these profiles."""
+    shop = {
+        "name": "shop",
+        "sha256": sha256(SHOP_KEY.encode()).hexdigest(),
+        "tenant": "acme",
+        "profiles": profiles,
+        "max_sessions_per_subject": 100,
+    }
+    return {"CALLER_API_KEYS": json.dumps([shop])}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The benchmark works; how fast anything is, no test says."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from bench.orders import Done, Flowed, WasSetUp
 from bench.results import Results, Soak
 from bench.scenarios import SCENARIOS
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.skipif(sys.platform != "linux", reason="the benchmark needs Linux"),
+]
 
 
 def test_a_short_run_measures_the_relay_and_loses_nothing(

@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any
 
 import aiohttp
@@ -18,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from local_cloud.realtime import Behaviour, Simulator
 from local_cloud.realtime.voice import speech
 from service_kit.profiles import CLIENT_EVENTS
-from tests.end_to_end.clients import MODEL, Talk
+from tests.end_to_end.clients import MODEL, SHOP_KEY, Talk, with_a_shop
 from tests.end_to_end.traces import Traces
 from tests.relay.beta_types import assert_a_strict_beta_client_takes
 from tests.relay.escapes import Fence, escapes
@@ -26,20 +25,7 @@ from tests.stack import Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-API_KEY = "sk-shop-0123456789"
-SETTINGS = {
-    "CALLER_API_KEYS": json.dumps(
-        [
-            {
-                "name": "shop",
-                "sha256": sha256(API_KEY.encode()).hexdigest(),
-                "tenant": "acme",
-                "profiles": ["default", "dictation", "ga"],
-                "max_sessions_per_subject": 100,
-            }
-        ]
-    )
-}
+SETTINGS = with_a_shop("default", "dictation", "ga")
 SENTENCE = speech("I heard four seconds of you.")
 SILENCE = bytes(48 * 700)
 WEATHER = {"type": "function", "name": "get_weather", "parameters": {"type": "object"}}
@@ -76,7 +62,7 @@ async def nothing_of_the_beta_reaches_the_model(simulator: Simulator) -> AsyncIt
 @pytest_asyncio.fixture(loop_scope="module")
 async def backend(stack: Stack) -> AsyncIterator[AsyncOpenAI]:
     """The client of a server that mints with its API key."""
-    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=API_KEY, max_retries=0) as backend:
+    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=SHOP_KEY, max_retries=0) as backend:
         yield backend
 
 
@@ -198,7 +184,7 @@ async def test_it_interrupts_by_speaking_and_cuts_what_it_did_not_play(stack: St
 async def test_the_client_that_waits_talks_too(stack: Stack) -> None:
     def talk() -> list[str]:
         base_url = stack.relay_base_urls[0]
-        with OpenAI(base_url=stack.mint_base_url, api_key=API_KEY, max_retries=0) as backend:
+        with OpenAI(base_url=stack.mint_base_url, api_key=SHOP_KEY, max_retries=0) as backend:
             token = backend.beta.realtime.sessions.create(modalities=["text"]).client_secret.value
         texts = []
         with (

@@ -18,8 +18,8 @@ from local_cloud.realtime import Behaviour, Simulator
 from local_cloud.realtime.voice import speech
 from service_kit.profiles import CLIENT_EVENTS
 from tests.certificates import vouched_for
-from tests.end_to_end.clients import MODEL, appends, text_item
-from tests.end_to_end.test_beta_client import API_KEY, SETTINGS, SILENCE, WEATHER  # noqa: F401 - SETTINGS are the stack's
+from tests.end_to_end.clients import MODEL, SHOP_KEY, appends, text_item, with_a_shop
+from tests.end_to_end.test_beta_client import SILENCE, WEATHER
 from tests.relay.beta_types import assert_a_strict_beta_client_takes
 from tests.stack import Stack
 from tests.tls_proxy import over_tls
@@ -27,6 +27,7 @@ from tests.tls_proxy import over_tls
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 Json = dict[str, Any]
+SETTINGS = with_a_shop("default", "ga")
 SCRIPT = Path(__file__).with_name("beta_client.cjs")
 HELPERS = ("ws", "websocket", "azure")
 SECONDS = 20.0
@@ -109,7 +110,7 @@ async def secured(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 
 async def minted(stack: Stack, **session: Any) -> str:
-    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=API_KEY, max_retries=0) as backend:
+    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=SHOP_KEY, max_retries=0) as backend:
         return (await backend.beta.realtime.sessions.create(**session)).client_secret.value
 
 
@@ -207,7 +208,7 @@ async def test_a_profile_that_wants_no_beta_says_so(
     secured: Secured, stack: Stack, http: aiohttp.ClientSession, helper: str, told: str
 ) -> None:
     body = {"airlock": {"profile": "ga"}}
-    headers = {"Authorization": f"Bearer {API_KEY}"}
+    headers = {"Authorization": f"Bearer {SHOP_KEY}"}
     async with http.post(f"{stack.mint_base_url}/realtime/client_secrets", json=body, headers=headers) as answer:
         token = (await answer.json())["value"]
     async with await secured.open(helper, token) as node:

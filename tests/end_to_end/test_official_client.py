@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from typing import Any
 
 import aiohttp
@@ -17,25 +16,12 @@ from websockets.exceptions import InvalidStatus
 
 from local_cloud.realtime import Simulator
 from local_cloud.realtime.voice import speech
-from tests.end_to_end.clients import MODEL, refused_events
+from tests.end_to_end.clients import MODEL, SHOP_KEY, refused_events, with_a_shop
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-API_KEY = "sk-shop-0123456789"
-SETTINGS = {
-    "CALLER_API_KEYS": json.dumps(
-        [
-            {
-                "name": "shop",
-                "sha256": sha256(API_KEY.encode()).hexdigest(),
-                "tenant": "acme",
-                "profiles": ["default"],
-                "max_sessions_per_subject": 100,
-            }
-        ]
-    )
-}
+SETTINGS = with_a_shop("default")
 SENTENCE = speech("I heard four seconds of you.")
 SILENCE = bytes(48 * 700)
 
@@ -43,7 +29,7 @@ SILENCE = bytes(48 * 700)
 @pytest_asyncio.fixture(loop_scope="module")
 async def backend(stack: Stack) -> AsyncIterator[AsyncOpenAI]:
     """The client of a server that mints with its API key."""
-    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=API_KEY, max_retries=0) as backend:
+    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=SHOP_KEY, max_retries=0) as backend:
         yield backend
 
 

@@ -112,7 +112,8 @@ async def test_the_public_document_is_true(
     har = await examined(document, stack.page_url, header.format(page=stack.page_url), tmp_path)
     seen = statuses_of(har, document)
     assert seen.keys() == operations_of(document)
-    assert seen["post /v1/realtime/client_secrets"] >= minting
+    for shape in ("client_secrets", "sessions"):
+        assert seen[f"post /v1/realtime/{shape}"] >= minting
     assert minting & {200, 401, 403} <= seen["get /v1/limits"]
 
 

@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any
 
 import aiohttp
@@ -17,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from local_cloud.realtime import Simulator
 from local_cloud.realtime.voice import speech
-from tests.end_to_end.clients import mint
+from tests.end_to_end.clients import SHOP_KEY, mint, with_a_shop
 from tests.end_to_end.traces import Traces
 from tests.local_cloud.realtime.strict import check
 from tests.stack import Stack
@@ -25,27 +24,14 @@ from tests.stack import Stack
 ON_BOTH_LIBRARIES = True
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-API_KEY = "sk-shop-0123456789"
-SETTINGS = {
-    "CALLER_API_KEYS": json.dumps(
-        [
-            {
-                "name": "shop",
-                "sha256": sha256(API_KEY.encode()).hexdigest(),
-                "tenant": "acme",
-                "profiles": ["default", "dictation"],
-                "max_sessions_per_subject": 100,
-            }
-        ]
-    )
-}
+SETTINGS = with_a_shop("default", "dictation")
 SAID = speech("one two three") + bytes(48 * 700)
 WRITTEN = "conversation.item.input_audio_transcription"
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def backend(stack: Stack) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=API_KEY, max_retries=0) as backend:
+    async with AsyncOpenAI(base_url=stack.mint_base_url, api_key=SHOP_KEY, max_retries=0) as backend:
         yield backend
 
 

@@ -1,8 +1,11 @@
-"""Which variables make the allocator overwrite what is freed."""
+"""Which variables make the allocator overwrite what is freed, and memory that is given back."""
+
+import mmap
+import sys
 
 import pytest
 
-from relay.memory import scrubbing_environment
+from relay.memory import give_back, scrubbing_environment
 
 
 def test_linux_misses_both_variables() -> None:
@@ -20,3 +23,16 @@ def test_what_the_operator_set_is_left_alone() -> None:
 
 def test_an_unknown_platform_is_left_alone() -> None:
     assert scrubbing_environment({}, "freebsd14") == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux promises that")
+@pytest.mark.parametrize("size", [1, mmap.PAGESIZE, 256 * 1024])
+def test_the_pages_of_a_buffer_are_given_back_and_nothing_around_them(size: int) -> None:
+    room = bytearray(b"x" * (size + 4 * mmap.PAGESIZE))
+    start = 2 * mmap.PAGESIZE + 16
+    with memoryview(room) as whole, whole[start : start + size] as buffer:
+        give_back(buffer)
+        forgotten = bytes(buffer).count(0)
+    assert room.count(b"\0") == forgotten  # none of it outside
+    assert forgotten % mmap.PAGESIZE == 0
+    assert size - 2 * mmap.PAGESIZE < forgotten <= size

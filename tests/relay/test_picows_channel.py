@@ -449,6 +449,23 @@ async def test_a_dialled_server_may_say_more_of_the_connection_than_upgrade(
                 await dialling
 
 
+async def test_no_header_of_a_handshake_is_kept(websockets: PicowsWebSockets, line: Line) -> None:
+    """picows keeps the request and the answer; the key that a model is dialled with is among them."""
+
+    async def listen(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with (
+        upstream("Upgrade", listen) as url,
+        await websockets.connect(url, {"Authorization": "Bearer sk-x"}, ignore, max_message_bytes=1_000) as dialled,
+    ):
+        for channel in (dialled, line.channel):
+            assert isinstance(channel, picows_channel.PicowsChannel)
+            assert channel._picows is not None
+            assert not channel._picows.request.headers
+            assert not channel._picows.response.headers
+
+
 async def test_a_head_without_end_is_no_connection(websockets: PicowsWebSockets) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

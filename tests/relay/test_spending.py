@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 
@@ -58,31 +59,35 @@ class Ledger(Quotas):
     def __init__(self) -> None:
         self.open = asyncio.Event()
         self.open.set()
-        self.fails: set[Target] = set()
+        self.fails = False
         self.added: list[tuple[Target, Usage, Usage, bool]] = []
 
-    async def add(self, holder: Target, session_id: str, so_far: Usage, known: Usage, *, is_over: bool) -> Usage:
+    async def add(
+        self, known: Mapping[Target, Usage], session_id: str, so_far: Usage, *, is_over: bool
+    ) -> dict[Target, Usage]:
         await self.open.wait()
         await asyncio.sleep(0)  # others may come first
-        if holder in self.fails:
+        if self.fails:
             raise RedisUnavailable
-        self.added.append((holder, so_far, known, is_over))
-        return so_far
+        self.added += [(holder, so_far, before, is_over) for holder, before in known.items()]
+        return dict.fromkeys(known, so_far)
 
 
-async def test_what_was_added_is_known_for_each_holder_and_what_was_lost_is_not() -> None:
+async def test_what_was_added_is_known_and_what_was_lost_is_not() -> None:
     ledger = Ledger()
     spending = Spending(ledger, IDENTITY, claims())
-    first, second = Usage(1, 1, 1), Usage(2, 2, 2)
-    ledger.fails = {TENANT}
+    first, second, third = Usage(1, 1, 1), Usage(2, 2, 2), Usage(3, 3, 3)
+    await spending.add(first)
+    ledger.fails = True
     with pytest.raises(RedisUnavailable):
-        await spending.add(first)
-    ledger.fails = set()
-    await spending.add(second)
+        await spending.add(second)
+    ledger.fails = False
+    await spending.add(third)
     assert ledger.added == [
         (SUBJECT, first, NOTHING, False),
-        (SUBJECT, second, first, False),
-        (TENANT, second, NOTHING, False),
+        (TENANT, first, NOTHING, False),
+        (SUBJECT, third, first, False),
+        (TENANT, third, first, False),
     ]
 
 
@@ -112,7 +117,7 @@ async def test_no_session_begins_on_a_quota_that_is_used_up(redis: RedisClient, 
     quotas = Quotas(redis, "development")
     spending = Spending(quotas, IDENTITY, claims(**{whose: Quota(tokens=2)}))
     await spending.check()
-    await quotas.add(holder, "sess_2", Usage(tokens=2), NOTHING, is_over=True)
+    await quotas.add({holder: NOTHING}, "sess_2", Usage(tokens=2), is_over=True)
     with pytest.raises(Refusal) as caught:
         await spending.check()
     assert caught.value.code == "quota_exhausted"

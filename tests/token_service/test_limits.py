@@ -195,7 +195,7 @@ async def test_without_redis_nobody_is_let_through_or_told_apart(make_settings: 
 
 async def use(redis: RedisClient, kind: Kind, pseudonym: str, used: Usage) -> None:
     """A session of today has used so much."""
-    await Quotas(redis, "development").add(Target(kind, pseudonym), "sess_1", used, NOTHING, is_over=True)
+    await Quotas(redis, "development").add({Target(kind, pseudonym): NOTHING}, "sess_1", used, is_over=True)
 
 
 @pytest.mark.parametrize("whose", ["quota", "tenant_quota"])

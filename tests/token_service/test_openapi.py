@@ -217,7 +217,7 @@ async def test_every_code_that_is_named_is_said(make_settings: MakeSettings, red
     blocked, spent = (Target(Kind.SUBJECT, Pseudonyms(KEY).of("acme", name)) for name in ("blocked", "spent"))
     await Revocations(redis, "development").block(blocked, 60, "subject")
     used = Usage(milliseconds=1_000)
-    await Quotas(redis, "development").add(spent, "sess_1", used, NOTHING, is_over=True)
+    await Quotas(redis, "development").add({spent: NOTHING}, "sess_1", used, is_over=True)
     async with serving(create_app(*make_settings(**(case.settings or {})))) as port, aiohttp.ClientSession() as http:
         for _ in range(case.times):
             async with http.request(case.method, f"http://127.0.0.1:{port}{case.path}", **case.request) as response:

@@ -67,6 +67,23 @@ async def test_a_script_follows_its_slot_and_runs_once(cluster: Cluster, client:
     assert cluster.tell(second, "GET", KEY) == "1"
 
 
+@pytest.mark.parametrize("has_arrived", [False, True])
+async def test_of_several_questions_those_whose_slot_moves_are_answered_once_too(
+    cluster: Cluster, client: ClusterClient, *, has_arrived: bool
+) -> None:
+    second = cluster.masters[1]
+    script, elsewhere = Script(client, COUNT), [f"airlock:test:other:{number}" for number in range(8)]
+    asked = [script.question(key) for key in (KEY, *elsewhere)]
+    assert await client.ask_all(*asked) == [1] * 9
+    cluster.begin_to_move(KEY, second)
+    cluster.move(KEY, second)
+    if has_arrived:
+        cluster.hand_over(KEY, second)
+    assert await client.ask_all(*asked) == [2] * 9
+    cluster.hand_over(KEY, second)
+    assert cluster.tell(second, "GET", KEY) == "2"
+
+
 async def test_a_script_and_its_wait_follow_their_slot_together(cluster: Cluster, client: ClusterClient) -> None:
     second = cluster.masters[1]
     cluster.hand_over(KEY, second)

@@ -12,6 +12,7 @@ import relay.leases
 from local_cloud.redis_server import RedisServer
 from relay.leases import Leases, SessionCeilings
 from service_kit.errors import Refusal
+from service_kit.redis_asking import Question
 from service_kit.redis_client import Pseudonyms, RedisClient, connect
 from service_kit.session_token import Claims
 from tests.examples import KEY, claims
@@ -135,7 +136,7 @@ async def test_a_lease_is_renewed_and_rebuilt_when_redis_lost_it(
 ) -> None:
     monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.02)
     holder, whose = make_leases(redis), claims()
-    async with holder.hold(whose, "sess_1") as lost:
+    async with holder.hold(whose, "sess_1") as (lost, _):
         first = await run_out(redis, holder, whose)
         await until_true(lambda: renewed_since(redis, holder, whose, first))
         await redis.flushall()
@@ -179,7 +180,7 @@ async def test_a_lease_that_cannot_be_renewed_is_lost_when_it_runs_out_and_not_b
     with RedisServer() as server:
         redis = connect(server.url)
         loop = asyncio.get_running_loop()
-        async with make_leases(redis).hold(claims(), "sess_1") as lost:
+        async with make_leases(redis).hold(claims(), "sess_1") as (lost, _):
             held_at = loop.time()
             server.stop()
             await asyncio.wait_for(asyncio.shield(lost), 5)
@@ -266,5 +267,19 @@ async def test_a_renewal_that_breaks_loses_the_lease(redis: RedisClient, monkeyp
         raise ZeroDivisionError
 
     monkeypatch.setattr(leases, "_renew", broken)
-    async with leases.hold(claims(), "sess_1") as lost, asyncio.timeout(5):
+    async with leases.hold(claims(), "sess_1") as (lost, _), asyncio.timeout(5):
         await lost
+
+
+async def test_what_is_asked_along_is_answered_with_the_lease_and_with_each_renewal(
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.1)
+    key = "airlock:test:mark"
+    heard: asyncio.Queue[list[Any]] = asyncio.Queue()
+    lease = make_leases(redis).hold(claims(), "sess_1", heard.put, along=lambda: [Question(key, ("GET", key))])
+    async with lease as (_, answers), asyncio.timeout(5):
+        assert answers == [None]
+        await redis.set(key, "x")
+        while await heard.get() != [b"x"]:
+            pass

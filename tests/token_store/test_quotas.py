@@ -21,6 +21,11 @@ def quotas(redis: RedisClient) -> Quotas:
     return Quotas(redis, "development")
 
 
+async def add(quotas: Quotas, holder: Target, session_id: str, so_far: Usage, known: Usage, *, is_over: bool) -> Usage:
+    """One holder's sums after one session's."""
+    return (await quotas.add({holder: known}, session_id, so_far, is_over=is_over))[holder]
+
+
 async def yesterday_was_the_last_change(redis: RedisClient, quotas: Quotas, holder: Target = ALICE) -> None:
     """Midnight passes, as far as the sums know."""
     await redis.hincrby(quotas.key(holder), "day", -1)
@@ -28,28 +33,28 @@ async def yesterday_was_the_last_change(redis: RedisClient, quotas: Quotas, hold
 
 async def test_only_the_difference_is_added(quotas: Quotas) -> None:
     first, second = Usage(1_000, 20, 300), Usage(2_500, 20, 301)
-    assert await quotas.add(ALICE, "sess_1", first, NOTHING, is_over=False) == first
-    assert await quotas.add(ALICE, "sess_1", second, first, is_over=False) == second
-    assert await quotas.add(ALICE, "sess_1", second, second, is_over=True) == second
+    assert await add(quotas, ALICE, "sess_1", first, NOTHING, is_over=False) == first
+    assert await add(quotas, ALICE, "sess_1", second, first, is_over=False) == second
+    assert await add(quotas, ALICE, "sess_1", second, second, is_over=True) == second
     assert await quotas.used(ALICE) == second
 
 
 async def test_sessions_add_up_and_holders_do_not(quotas: Quotas) -> None:
-    await quotas.add(ALICE, "sess_1", Usage(1, 2, 3), NOTHING, is_over=True)
-    await quotas.add(ALICE, "sess_2", Usage(10, 20, 30), NOTHING, is_over=False)
-    await quotas.add(Target(Kind.TENANT, ALICE.id), "sess_2", Usage(500, 0, 0), NOTHING, is_over=False)
-    await quotas.add(Target(Kind.SUBJECT, "4567"), "sess_3", Usage(0, 500, 0), NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_1", Usage(1, 2, 3), NOTHING, is_over=True)
+    await add(quotas, ALICE, "sess_2", Usage(10, 20, 30), NOTHING, is_over=False)
+    await add(quotas, Target(Kind.TENANT, ALICE.id), "sess_2", Usage(500, 0, 0), NOTHING, is_over=False)
+    await add(quotas, Target(Kind.SUBJECT, "4567"), "sess_3", Usage(0, 500, 0), NOTHING, is_over=False)
     assert await quotas.used(ALICE) == Usage(11, 22, 33)
 
 
 async def test_a_repetition_after_a_lost_answer_adds_nothing(quotas: Quotas) -> None:
-    await quotas.add(ALICE, "sess_1", Usage(1_000, 20, 300), NOTHING, is_over=False)  # its answer was lost
-    assert await quotas.add(ALICE, "sess_1", Usage(1_100, 25, 300), NOTHING, is_over=False) == Usage(1_100, 25, 300)
+    await add(quotas, ALICE, "sess_1", Usage(1_000, 20, 300), NOTHING, is_over=False)  # its answer was lost
+    assert await add(quotas, ALICE, "sess_1", Usage(1_100, 25, 300), NOTHING, is_over=False) == Usage(1_100, 25, 300)
 
 
 async def test_an_estimate_that_was_too_high_is_corrected(quotas: Quotas) -> None:
-    await quotas.add(ALICE, "sess_1", Usage(1_000, 100, 500), NOTHING, is_over=False)
-    assert await quotas.add(ALICE, "sess_1", Usage(2_000, 80, 400), Usage(1_000, 100, 500), is_over=True) == Usage(
+    await add(quotas, ALICE, "sess_1", Usage(1_000, 100, 500), NOTHING, is_over=False)
+    assert await add(quotas, ALICE, "sess_1", Usage(2_000, 80, 400), Usage(1_000, 100, 500), is_over=True) == Usage(
         2_000, 80, 400
     )
 
@@ -57,20 +62,20 @@ async def test_an_estimate_that_was_too_high_is_corrected(quotas: Quotas) -> Non
 async def test_no_sum_is_below_nothing(redis: RedisClient, quotas: Quotas) -> None:
     """A correction of yesterday's estimate is no credit for today."""
     known = Usage(1_000, 100, 500)
-    await quotas.add(ALICE, "sess_1", known, NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_1", known, NOTHING, is_over=False)
     await yesterday_was_the_last_change(redis, quotas)
-    assert await quotas.add(ALICE, "sess_1", Usage(1_500, 80, 400), known, is_over=False) == Usage(500, 0, 0)
+    assert await add(quotas, ALICE, "sess_1", Usage(1_500, 80, 400), known, is_over=False) == Usage(500, 0, 0)
 
 
 async def test_midnight_begins_at_nothing_and_a_session_across_it_adds_only_what_is_new(
     redis: RedisClient, quotas: Quotas
 ) -> None:
     known = Usage(60_000, 1_000, 20_000)
-    await quotas.add(ALICE, "sess_1", known, NOTHING, is_over=False)
-    await quotas.add(ALICE, "sess_2", Usage(5, 5, 5), NOTHING, is_over=True)
+    await add(quotas, ALICE, "sess_1", known, NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_2", Usage(5, 5, 5), NOTHING, is_over=True)
     await yesterday_was_the_last_change(redis, quotas)
     assert await quotas.used(ALICE) == NOTHING
-    assert await quotas.add(ALICE, "sess_1", Usage(70_000, 1_100, 20_007), known, is_over=False) == Usage(
+    assert await add(quotas, ALICE, "sess_1", Usage(70_000, 1_100, 20_007), known, is_over=False) == Usage(
         10_000, 100, 7
     )
     assert await quotas.used(ALICE) == Usage(10_000, 100, 7)
@@ -78,13 +83,13 @@ async def test_midnight_begins_at_nothing_and_a_session_across_it_adds_only_what
 
 async def test_what_redis_lost_is_not_added_again(redis: RedisClient, quotas: Quotas) -> None:
     known = Usage(60_000, 1_000, 20_000)
-    await quotas.add(ALICE, "sess_1", known, NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_1", known, NOTHING, is_over=False)
     await redis.flushall()
-    assert await quotas.add(ALICE, "sess_1", Usage(70_000, 1_000, 20_000), known, is_over=False) == Usage(10_000, 0, 0)
+    assert await add(quotas, ALICE, "sess_1", Usage(70_000, 1_000, 20_000), known, is_over=False) == Usage(10_000, 0, 0)
 
 
 async def test_the_day_is_utc_s_and_the_sums_outlive_it_by_an_hour(redis: RedisClient, quotas: Quotas) -> None:
-    await quotas.add(ALICE, "sess_1", Usage(1, 1, 1), NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_1", Usage(1, 1, 1), NOTHING, is_over=False)
     seconds, _ = await redis.time()
     now = datetime.fromtimestamp(seconds, UTC)
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,8 +100,8 @@ async def test_the_day_is_utc_s_and_the_sums_outlive_it_by_an_hour(redis: RedisC
 
 
 async def test_a_session_that_is_over_leaves_only_its_sums(redis: RedisClient, quotas: Quotas) -> None:
-    await quotas.add(ALICE, "sess_1", Usage(1, 2, 3), NOTHING, is_over=False)
-    await quotas.add(ALICE, "sess_1", Usage(1, 2, 3), Usage(1, 2, 3), is_over=True)
+    await add(quotas, ALICE, "sess_1", Usage(1, 2, 3), NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_1", Usage(1, 2, 3), Usage(1, 2, 3), is_over=True)
     kept = set(await redis.hkeys(quotas.key(ALICE)))
     assert kept == {b"day", b"milliseconds", b"tokens", b"micro_usd"}
 
@@ -109,12 +114,12 @@ async def test_200_sessions_at_once_lose_nothing(quotas: Quotas) -> None:
         for step in range(1, 6):
             so_far = Usage(step * 10, step, step * 3)
             with contextlib.suppress(RedisUnavailable):
-                await quotas.add(ALICE, f"sess_{number}", so_far, known, is_over=False)
+                await add(quotas, ALICE, f"sess_{number}", so_far, known, is_over=False)
                 known = so_far
         while known != so_far:
             await asyncio.sleep(0)  # a refusal by the breaker gives nobody else a turn
             with contextlib.suppress(RedisUnavailable):
-                await quotas.add(ALICE, f"sess_{number}", so_far, known, is_over=False)
+                await add(quotas, ALICE, f"sess_{number}", so_far, known, is_over=False)
                 known = so_far
 
     await asyncio.gather(*(session(number) for number in range(200)))
@@ -122,10 +127,10 @@ async def test_200_sessions_at_once_lose_nothing(quotas: Quotas) -> None:
 
 
 async def test_a_full_memory_makes_nothing_free(redis: RedisClient, quotas: Quotas) -> None:
-    await quotas.add(ALICE, "sess_1", Usage(1, 1, 1), NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_1", Usage(1, 1, 1), NOTHING, is_over=False)
     await redis.config_set("maxmemory", "1")
     try:
-        assert await quotas.add(ALICE, "sess_1", Usage(5, 6, 7), Usage(1, 1, 1), is_over=False) == Usage(5, 6, 7)
+        assert await add(quotas, ALICE, "sess_1", Usage(5, 6, 7), Usage(1, 1, 1), is_over=False) == Usage(5, 6, 7)
     finally:
         await redis.config_set("maxmemory", "0")
 
@@ -133,9 +138,9 @@ async def test_a_full_memory_makes_nothing_free(redis: RedisClient, quotas: Quot
 async def test_sums_stay_exact_when_they_are_large(quotas: Quotas) -> None:
     """A million dollars, and a year of session time."""
     large = Usage(31_536_000_000, 10**12, 10**12)
-    await quotas.add(ALICE, "sess_1", large, NOTHING, is_over=False)
+    await add(quotas, ALICE, "sess_1", large, NOTHING, is_over=False)
     more = Usage(large.milliseconds + 1, large.tokens + 1, large.micro_usd + 1)
-    assert await quotas.add(ALICE, "sess_1", more, NOTHING, is_over=False) == more
+    assert await add(quotas, ALICE, "sess_1", more, NOTHING, is_over=False) == more
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ class TokenStates(RuleBasedStateMachine):
 
     def go_live_as(self, admitted: Admitted) -> None:
         token, session = admitted.token, admitted.session
-        may = self.runner.run(admitted.redemption.go_live())
+        may, _ = self.runner.run(admitted.redemption.go_live())
         assert may == token.model.go_live(session)
         if may:
             token.told_live.add(session)

@@ -234,21 +234,24 @@ async def test_a_redemption_whose_answer_is_lost_is_a_refusal_and_the_token_is_s
 
 
 async def test_redeemed_becomes_spent_when_its_session_is_live(token: Token) -> None:
-    assert await (await token.redeem()).go_live()
+    is_live, _ = await (await token.redeem()).go_live()
+    assert is_live
     assert await token.record() == {"state": "spent", "session": S}
 
 
 async def test_a_session_revoked_before_it_was_live_learns_so(token: Token) -> None:
     redemption = await token.redeem()
     await token.revoke()
-    assert not await redemption.go_live()
+    is_live, _ = await redemption.go_live()
+    assert not is_live
     assert (await token.record())["state"] == "revoked"
 
 
 async def test_a_record_that_ran_out_does_not_stop_its_session(token: Token) -> None:
     redemption = await token.redeem()
     await token.redis.delete(token.key)
-    assert await redemption.go_live()
+    is_live, _ = await redemption.go_live()
+    assert is_live
     await redemption.end()
     assert not await redemption.give_back()
     assert await token.redis.dbsize() == 0

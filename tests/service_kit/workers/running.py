@@ -97,7 +97,7 @@ class Small:
         if key:
             request.add_header("Authorization", f"Bearer {key}")
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - a loopback address of the test's own
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310 - a loopback address of the test's own
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -37,7 +37,7 @@ def main() -> None:
     if VARIABLE in os.environ and death_of(json.loads(os.environ[VARIABLE])["number"]) == "start":
         sys.stderr.write("cannot start, and says so\n")
         sys.exit(7)
-    start("relay", ServiceSettings, SharedSecrets, serve)
+    start("relay", ServiceSettings, SharedSecrets, lambda: serve)
 
 
 def death_of(worker: int) -> str | None:

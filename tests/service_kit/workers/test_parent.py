@@ -35,7 +35,7 @@ def test_a_killed_worker_is_replaced_and_the_others_serve_on(tmp_path: Path) -> 
     with small_service(tmp_path, 3) as small:
         before = small.pids()
         os.kill(before[2], signal.SIGKILL)
-        eventually(lambda: bool(small.lines("worker.end", worker=2, reason="signal 9", level="error")))
+        eventually(lambda: bool(small.lines("worker.end", worker=2, reason="signal 9", level="warning")))
         eventually(lambda: small.ready() == (200, {"status": "ok", "workers": {"ready": 3, "of": 3}}))
         after = small.pids()
         assert after == before | {2: after[2]}
@@ -45,7 +45,7 @@ def test_a_killed_worker_is_replaced_and_the_others_serve_on(tmp_path: Path) -> 
 
 
 def test_what_connects_while_a_worker_is_replaced_waits_and_is_served(tmp_path: Path) -> None:
-    with small_service(tmp_path, 2, SMALL_PATIENCE=json.dumps({"steady": 0})) as small:
+    with small_service(tmp_path, 2) as small:
         for worker in small.pids().values():
             os.kill(worker, signal.SIGKILL)
         assert [small.get("/who")[0] for _ in range(10)] == [200] * 10
@@ -69,7 +69,7 @@ def test_a_crash_loop_is_slowed_down_and_the_others_get_its_connections(tmp_path
         assert (killed["reason"], [line["reason"] for line in failed]) == ("signal 9", ["status 7"] * 2)
         starts = [datetime.fromisoformat(line["timestamp"]) for line in small.lines("worker.start", worker=2)]
         apart = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(starts)]
-        assert apart[1] >= 2  # after a pause of 1 s, and before one of 4
+        assert apart[1] >= 1  # after none, and before one of 2 s
         # Nothing listens in its place meanwhile: each connection is served, and by the other.
         answers = [json.loads(small.get("/who")[1]) for _ in range(20)]
         assert {answer["worker"] for answer in answers} == {1}
@@ -224,7 +224,7 @@ def test_a_worker_that_does_not_end_is_killed_and_told(tmp_path: Path) -> None:
         small.stall()
         small.process.terminate()
         assert small.process.popen.wait(20) == 1
-        assert len(small.lines("worker.end", reason="signal 9", level="error")) == 1
+        assert len(small.lines("worker.end", reason="signal 9", level="warning")) == 1
         assert not any(map(is_alive, small.pids().values()))
 
 
@@ -258,11 +258,8 @@ def test_it_is_ready_as_long_as_one_worker_is(tmp_path: Path) -> None:
         answer = (200, {"status": "ok", "workers": {"ready": 1, "of": 2}})
         eventually(lambda: all(small.ready() == answer for _ in range(20)))  # whoever is asked
         small.reach(2, "unready")
-        eventually(lambda: small.ready()[0] == 503)
-        assert small.ready() == (
-            503,
-            {"status": "unavailable", "failing": ["wellness"], "workers": {"ready": 0, "of": 2}},
-        )
+        unready = {"status": "unavailable", "failing": ["wellness"], "workers": {"ready": 0, "of": 2}}
+        eventually(lambda: all(small.ready() == (503, unready) for _ in range(20)))
         assert small.get("/healthz")[0] == 200
 
 
@@ -270,7 +267,7 @@ def test_a_worker_that_starts_makes_nobody_unready(tmp_path: Path) -> None:
     with small_service(tmp_path, 2) as small:
         os.kill(small.pids()[2], signal.SIGKILL)
         while not small.lines("worker.replaced"):
-            assert small.ready()[0] == 200
+            assert small.ready()[0] != 503
 
 
 def test_numbers_are_those_of_all_and_never_go_back(tmp_path: Path) -> None:

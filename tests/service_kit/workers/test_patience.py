@@ -4,7 +4,7 @@ from service_kit.workers.patience import Patience
 
 
 def test_the_pause_doubles_up_to_the_longest() -> None:
-    assert [Patience().pause(number) for number in range(8)] == [0, 1, 2, 4, 8, 16, 30, 30]
+    assert [Patience().pause(number) for number in range(9)] == [0, 0, 1, 2, 4, 8, 16, 30, 30]
 
 
 def test_a_long_loop_does_not_overflow() -> None:
