@@ -6,45 +6,29 @@ What came of it is the two tables of docs/clients.md; ``python -m scripts.print_
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from hashlib import sha256
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from local_cloud.realtime import Behaviour, Connection, Simulator
-from local_cloud.realtime.voice import speech
+from local_cloud.realtime.voice import number, speech
 from scripts.print_clients import RENEW
 from scripts.printed_page import PrintedPage
 from service_kit.profiles import CLIENT_EVENTS
 from tests.clients.application import CLIENTS, Application, Client, agents_site
 from tests.clients.job import CONVERSATIONS, SPEECH, Conversation, Job, Outcome, Refused
 from tests.clients.observed import SITUATIONS, Observed, Situation
-from tests.end_to_end.clients import MODEL, Talk, connect, mint
+from tests.end_to_end.clients import MODEL, SHOP_KEY, Talk, connect, mint, with_a_shop
 from tests.end_to_end.secured import Secured, serving_tls
 from tests.relay.escapes import Fence, escapes
 from tests.serving import serving
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-API_KEY = "sk-shop-0123456789"
-SETTINGS = {
-    "CALLER_API_KEYS": json.dumps(
-        [
-            {
-                "name": "shop",
-                "sha256": sha256(API_KEY.encode()).hexdigest(),
-                "tenant": "acme",
-                "profiles": ["default"],
-                "max_sessions_per_subject": 1,
-            }
-        ]
-    )
-}
 LOCKED = {
     "type": "realtime",
     "model": MODEL,
@@ -52,7 +36,7 @@ LOCKED = {
     "tools": [{"type": "function", "name": "get_weather", "parameters": {"type": "object"}}],
 }
 OPEN = {"audio.output.voice", "audio.input.turn_detection", "output_modalities"}
-COUNTED = speech("one two three four five six seven eight nine ten")
+COUNTED = speech(" ".join(number(value) for value in range(1, 91)))
 OTHER_MODEL = "gpt-realtime-2.1-mini"
 
 
@@ -79,7 +63,7 @@ class Ground:
         self._subjects += 1
         person = {"subject": subject or f"person-{self._subjects}"}
         minted = await mint(
-            self.secured.http, self.secured.stack, api_key=API_KEY, session=LOCKED, airlock=person | airlock
+            self.secured.http, self.secured.stack, api_key=SHOP_KEY, session=LOCKED, airlock=person | airlock
         )
         return minted.token
 
@@ -112,7 +96,7 @@ async def ground(
     folder = tmp_path_factory.mktemp("clients")
     async with serving(agents_site()) as port:
         site_url = f"http://127.0.0.1:{port}"
-        settings = SETTINGS | {"ALLOWED_ORIGINS": site_url}
+        settings = with_a_shop("default", max_sessions_per_subject=1) | {"ALLOWED_ORIGINS": site_url}
         async with (
             serving_tls(folder, running_simulator, websocket_library, **settings) as secured,
             AsyncExitStack() as running,
@@ -135,11 +119,11 @@ every_client = pytest.mark.parametrize("client", CLIENTS, ids=[client.id for cli
 async def test_it_holds_a_conversation_within_the_lock(
     ground: Ground, observed: Observed, client: Client, conversation: Conversation
 ) -> None:
-    token, number = await ground.token(), len(ground.simulator.connections)
+    token, earlier = await ground.token(), len(ground.simulator.connections)
     outcome = await ground.hold(client, token, conversation)
     assert outcome.refused is None
     EXPECT[conversation](outcome)
-    upstream = await ground.simulator.connection(number)
+    upstream = await ground.simulator.connection(earlier)
     await upstream.wait_ended()
     spoken = SPEECH if conversation in ("voice", "interruption") else b""
     assert upstream.received_audio == spoken

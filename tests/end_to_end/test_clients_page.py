@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 from collections.abc import AsyncIterator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -16,14 +14,12 @@ from aiohttp import web
 
 from local_cloud.realtime import Simulator
 from tests.clients.application import AGENTS_BUNDLE, ROOT, SECONDS, chromium, environment, node
-from tests.end_to_end.clients import mint
+from tests.end_to_end.clients import SHOP_KEY, mint, with_a_shop
 from tests.end_to_end.secured import Secured, serving_tls
 from tests.serving import serving
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
-API_KEY = "sk-shop-0123456789"
-KEYS = [{"name": "shop", "sha256": sha256(API_KEY.encode()).hexdigest(), "tenant": "acme", "profiles": ["default"]}]
 EXAMPLES = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "docs/clients.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
 SAID = "I read your two words."
 
@@ -53,7 +49,7 @@ class Site:
         return web.FileResponse(AGENTS_BUNDLE)
 
     async def _mint(self, _: web.Request) -> web.Response:
-        return web.json_response((await mint(self.secured.http, self.secured.stack, api_key=API_KEY)).body)
+        return web.json_response((await mint(self.secured.http, self.secured.stack, api_key=SHOP_KEY)).body)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -63,7 +59,7 @@ async def site(
     site = Site()
     async with serving(site.app()) as port:
         site.url = f"http://127.0.0.1:{port}"
-        settings = {"ALLOWED_ORIGINS": site.url, "CALLER_API_KEYS": json.dumps(KEYS)}
+        settings = with_a_shop("default") | {"ALLOWED_ORIGINS": site.url}
         folder = tmp_path_factory.mktemp("clients_page")
         async with serving_tls(folder, running_simulator, websocket_library, **settings) as site.secured:
             yield site
@@ -81,7 +77,7 @@ async def test_a_program_says_what_it_heard(site: Site, tmp_path: Path, language
             **environment(site.secured.authority.ca_file),
             "AIRLOCK_MINT_URL": site.secured.stack.mint_base_url,
             "AIRLOCK_RELAY_URL": site.secured.stack.relay_base_urls[0],
-            "AIRLOCK_API_KEY": API_KEY,
+            "AIRLOCK_API_KEY": SHOP_KEY,
         },
         stdout=asyncio.subprocess.PIPE,
     )
