@@ -28,9 +28,13 @@ class PrintedPage:
         _, _, after = rest.partition(_END)
         return f"{before}{begin}\n{self.tables()}\n{_END}{after}"
 
+    def write(self) -> None:
+        """Put the tables where they belong."""
+        (_DOCS / self.name).write_text(self.renewed(), encoding="utf-8")
+
     def main(self) -> None:
         """Print the tables, or put them where they belong."""
         if "--write" in sys.argv:
-            (_DOCS / self.name).write_text(self.renewed(), encoding="utf-8")
+            self.write()
         else:
             sys.stdout.write(self.tables())

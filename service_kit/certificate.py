@@ -37,6 +37,9 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    # Tickets are all that a server says before it was asked. A client that reads in one thread and writes in another,
+    # as openai-python's synchronous one does, may lose its request over them: CPython's ssl has been seen to.
+    context.num_tickets = 0
     # A key with a passphrase is not asked for at a terminal that nobody sits at.
     context.load_cert_chain(certificate, key, password=lambda: b"")
     return context

@@ -15,7 +15,7 @@ from relay.beta import BETA_NAMES, SAME_NAMES, TRANSCRIPTION_NAMES
 from relay.leases import LEASE_SECONDS
 from relay.secrets import RelaySecrets
 from relay.settings import RelaySettings
-from scripts import print_conformance, print_telemetry
+from scripts import print_configuration, print_conformance, print_telemetry
 from scripts.print_errors import errors_page
 from service_kit.beta_session import GA_PATHS, GONE, SAME
 from service_kit.live_entries import ENTRY_SECONDS
@@ -33,6 +33,7 @@ from token_service.secrets import TokenServiceSecrets
 from token_service.settings import TokenServiceSettings
 
 ROOT = Path(__file__).parent.parent
+PACKAGES = ("relay", "service_kit", "token_service")
 LAUNCHER_ONLY = {"AIRLOCK_PAGE_PORT", "AIRLOCK_RELAY_PORT"}
 
 
@@ -58,6 +59,31 @@ def test_performance_page_has_the_figures_of_the_published_results() -> None:
     text = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
     assert text == page_with_tables(text)
     assert "| **Airlock** |" in text
+
+
+def test_configuration_page_has_what_the_example_says() -> None:
+    assert print_configuration.PAGE.text() == print_configuration.PAGE.renewed()
+    assert "| `REDIS_URL` | both |" in print_configuration.PAGE.text()
+
+
+def test_logs_page_has_every_event_and_no_other() -> None:
+    sources = "\n".join(
+        path.read_text(encoding="utf-8") for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))
+    )
+    written = set(re.findall(r"\b(?:\w*log|audit)\.(?:info|warning|error)\(\s*\"([a-z_.]+)\"", sources))
+    assert len(written) >= 30
+    text = (ROOT / "docs/logs.md").read_text(encoding="utf-8")
+    table = text[text.index("| Event |") : text.index("## The receipt")]
+    said = {name for line in table.splitlines() for name in re.findall(r"`([a-z_.]+)`", line.split(" | ")[0])}
+    assert written - said == set()
+    assert [name for name in sorted(said) if f'"{name}"' not in sources] == []
+
+
+def test_architecture_page_names_every_kind_of_redis_key() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for path in (path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))):
+        for key in re.findall(r'f"airlock:\{[a-z_.]+\}:([a-z]+)', path.read_text(encoding="utf-8")):
+            assert f"`airlock:<env>:{key}" in text, f"{path.name}: {key}"
 
 
 def test_errors_page_is_the_error_table() -> None:
@@ -86,11 +112,10 @@ def test_links_lead_somewhere(page: str) -> None:
     assert [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()] == []
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    named = set(
-        re.findall(r"`((?:relay|service_kit|token_service|scripts)/[a-z_/]+\.py)`", (ROOT / "README.md").read_text())
-    )
-    assert named
+def test_files_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:relay|service_kit|token_service|scripts)/[a-z_/]+\.py)`", text))
+    assert len(named) > 20
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 

@@ -49,8 +49,9 @@ class Entry:
     def with_audio(self) -> Json:
         """Return the item for ``conversation.item.retrieved``."""
         body = self.public()
-        for index, audio in self.audio.items():
-            body["content"][index]["audio"] = base64.b64encode(audio).decode()
+        for index, part in enumerate(body.get("content", ())):  # has no part yet that is still being spoken
+            if index in self.audio:
+                part["audio"] = base64.b64encode(self.audio[index]).decode()
         return body
 
     def tokens(self) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 _MISPLACED_WORDS = Path(__file__).with_name("misplaced_words.js").read_text("utf-8")
-_SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, input[type=text], summary, label.option")]
+_SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, input:not([type]), summary, label")]
     .filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 44)
     .map((node) => `small: ${node.id || node.textContent}`)"""
 

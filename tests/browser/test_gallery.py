@@ -58,7 +58,7 @@ def test_screen(scene: Scene, screen: Screen) -> None:
     assert page.inner_text("h1") == screen.heading
     words = " ".join(page.inner_text("main").split())
     assert [said for said in screen.says if said not in words] == []
-    assert sorted(page.locator(".controls button:visible").all_inner_texts()) == sorted(screen.buttons)
+    assert sorted(page.locator("#stage button:visible").all_inner_texts()) == sorted(screen.buttons)
     assert page.inner_text("#word")
     assert page.locator(".dot").is_visible()
     if "End" not in screen.buttons:

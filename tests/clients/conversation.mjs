@@ -1,30 +1,38 @@
 // Four conversations as an application of OpenAI's own JavaScript client holds them, over whichever of its transports.
-// `realtime` is an OpenAIRealtimeWS or OpenAIRealtimeWebSocket; `job` is what clients.py wrote.
+// `realtime` is an OpenAIRealtimeWS or OpenAIRealtimeWebSocket; jobs and outcomes are those of job.py.
+
+const base64 = (pieces) => Buffer.concat(pieces).toString("base64");
 
 export class Conversation {
   constructor(realtime, job) {
     this.realtime = realtime;
     this.job = job;
-    this.outcome = { said: "", heard_bytes: 0, called: null, status: null, truncated_ms: null };
-    realtime.on("response.output_audio.delta", (event) => {
-      this.outcome.heard_bytes += Buffer.from(event.delta, "base64").length;
+    this.heard = [];
+    this.outcome = { said: "", called: null, endings: [], truncated_ms: null };
+    // Without a listener an error would end the process.
+    this.failed = new Promise((_, reject) => realtime.on("error", reject));
+    this.failed.catch(() => {});
+    realtime.on("response.output_audio.delta", (event) => this.heard.push(Buffer.from(event.delta, "base64")));
+    realtime.on("response.output_audio_transcript.done", (event) => {
+      this.outcome.said = event.transcript;
     });
-    for (const type of ["response.output_text.done", "response.output_audio_transcript.done"]) {
-      realtime.on(type, (event) => { this.outcome.said = event.text ?? event.transcript; });
-    }
+    realtime.on("response.done", ({ response }) => {
+      this.outcome.endings.push([response.status, response.status_details?.reason ?? null]);
+    });
   }
 
   async hold() {
     await this.next("session.created");
     await this[this.job.conversation]();
-    return this.outcome;
+    return { ...this.outcome, heard: base64(this.heard) };
   }
 
   next(type) {
-    return new Promise((resolve, reject) => {
-      this.realtime.on(type, resolve);
-      this.realtime.on("error", reject);
-    });
+    return Promise.race([this.failed, new Promise((resolve) => this.realtime.on(type, resolve))]);
+  }
+
+  wait() {
+    return this.failed;
   }
 
   async text() {
@@ -33,15 +41,16 @@ export class Conversation {
   }
 
   async voice() {
+    const done = this.next("response.done");
     this.speak();
-    await this.answer({ asked: true });
+    await done;
   }
 
   async function() {
     this.type('call get_weather {"city": "Oslo"}');
-    const called = this.next("response.function_call_arguments.done");
+    const calling = this.next("response.function_call_arguments.done");
     await this.answer();
-    const { name, arguments: given, call_id } = await called;
+    const { name, arguments: given, call_id } = await calling;
     this.outcome.called = [name, JSON.parse(given)];
     this.realtime.send({
       type: "conversation.item.create",
@@ -55,11 +64,11 @@ export class Conversation {
     const first = this.next("response.output_audio.delta");
     this.realtime.send({ type: "response.create" });
     const { item_id } = await first;
-    const over = this.done();
+    const cancelled = this.next("response.done");
     this.speak();
-    this.outcome.status = [(await over).status, (await over).status_details.reason];
+    await cancelled;
     const truncated = this.next("conversation.item.truncated");
-    const answered = this.done();
+    const answered = this.next("response.done");
     this.realtime.send({ type: "conversation.item.truncate", item_id, content_index: 0, audio_end_ms: 10 });
     this.outcome.truncated_ms = (await truncated).audio_end_ms;
     await answered;
@@ -76,13 +85,9 @@ export class Conversation {
     for (const audio of this.job.speech) this.realtime.send({ type: "input_audio_buffer.append", audio });
   }
 
-  async done() {
-    return (await this.next("response.done")).response;
-  }
-
-  async answer({ asked = false } = {}) {
-    const done = this.done();
-    if (!asked) this.realtime.send({ type: "response.create" });
-    this.outcome.status = [(await done).status];
+  async answer() {
+    const done = this.next("response.done");
+    this.realtime.send({ type: "response.create" });
+    await done;
   }
 }

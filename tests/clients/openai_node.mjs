@@ -1,27 +1,27 @@
-// node openai_node.mjs JOB: one conversation by openai-node; the outcome is printed as one line of JSON.
+// node openai_node.mjs ws|websocket: conversations by openai-node, over one of its transports.
 
-import { readFileSync } from "node:fs";
 import OpenAI from "openai";
 import { OpenAIRealtimeWebSocket } from "openai/realtime/websocket";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 import { Conversation } from "./conversation.mjs";
+import { holdEach } from "./lines.mjs";
 
-const job = JSON.parse(readFileSync(process.argv[2], "utf8"));
-const client = new OpenAI({ apiKey: job.token, baseURL: job.base_url });
-const Transport = { ws: OpenAIRealtimeWS, websocket: OpenAIRealtimeWebSocket }[job.transport];
-const realtime = new Transport({ model: job.model }, client);
+const native = process.argv[2] === "websocket";
+const Transport = native ? OpenAIRealtimeWebSocket : OpenAIRealtimeWS;
 
-// What an application sees of a refusal: the listener's error, then the close.
-const closed = new Promise((resolve) => {
-  const listen = realtime.socket.on?.bind(realtime.socket) ?? realtime.socket.addEventListener.bind(realtime.socket);
-  listen("close", (event) => resolve(event.code ?? event));
+await holdEach(async (job) => {
+  const realtime = new Transport({ model: job.model }, new OpenAI({ apiKey: job.token, baseURL: job.base_url }));
+  const closed = new Promise((resolve) => {
+    realtime.socket.addEventListener("close", ({ code, reason }) => resolve([code, reason]));
+  });
+  try {
+    return await new Conversation(realtime, job).hold();
+  } catch (error) {
+    const code = error.error?.code ?? null;
+    // Of an upgrade that failed Node's own WebSocket never says why, and says that differently from version to version.
+    const message = code || native ? null : error.message;
+    return { refused: { by: "error", code, message, close: code ? await closed : null } };
+  } finally {
+    realtime.close();
+  }
 });
-
-try {
-  console.log(JSON.stringify(await new Conversation(realtime, job).hold()));
-  realtime.close();
-} catch (error) {
-  realtime.on("error", () => {});
-  const told = { refused: { code: error.code ?? error.error?.code ?? null, message: error.message, close: await closed } };
-  console.log(JSON.stringify(told));
-}

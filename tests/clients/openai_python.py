@@ -1,57 +1,59 @@
-"""One conversation by openai-python, as an application of its asynchronous or its synchronous client holds it."""
+"""Conversations by openai-python: ``python -m tests.clients.openai_python async|sync``.
+
+Each line of input is a job, each line of output what came of it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-import ssl
+import sys
 from typing import Any
 
 from openai import AsyncOpenAI, OpenAI
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from tests.clients.job import Job, Outcome
+from tests.clients.job import Job, Outcome, Refused
+
+Json = dict[str, Any]
+TYPED = {"text": "Good day", "function": 'call get_weather {"city": "Oslo"}', "interruption": "count to ninety"}
 
 
-class _Turns:
-    """What an application does about the events: pure, so that both clients share it.
-
-    ``step`` takes an event and returns what is to be sent; ``is_over`` says that the conversation was held.
-    """
+class Turns:
+    """What an application does about the events: pure, so that both clients share it."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._answers_left = 2 if job.conversation == "function" else 1
         self._is_interrupted = False
+        self._heard = bytearray()
+        self._error: str | None = None
         self.outcome = Outcome()
 
     @property
     def is_over(self) -> bool:
+        """Whether the conversation was held."""
+        self.outcome.heard = base64.b64encode(self._heard).decode()
         return self._answers_left == 0
 
-    def begin(self) -> list[dict[str, Any]]:
+    def begin(self) -> list[Json]:
         """What is sent first."""
-        texts = {"text": "Good day", "function": 'call get_weather {"city": "Oslo"}', "interruption": "count to ninety"}
         if self._job.conversation == "voice":
             return self._spoken()
-        return [
-            {
-                "type": "conversation.item.create",
-                "item": {
-                    "type": "message",
-                    "role": "user",
-                    "content": [{"type": "input_text", "text": texts[self._job.conversation]}],
-                },
-            },
-            {"type": "response.create"},
-        ]
+        if self._job.conversation == "wait":
+            return []
+        content = [{"type": "input_text", "text": TYPED[self._job.conversation]}]
+        item = {"type": "message", "role": "user", "content": content}
+        return [{"type": "conversation.item.create", "item": item}, {"type": "response.create"}]
 
-    def step(self, event: Any) -> list[dict[str, Any]]:
+    def step(self, event: Any) -> list[Json]:
         """What to send, now that this came."""
         match event.type:
             case "error":
-                raise RuntimeError(f"{event.error.code}: {event.error.message}")
+                self._error = event.error.code
             case "response.output_audio.delta":
-                self.outcome.heard_bytes += len(base64.b64decode(event.delta))
+                self._heard += base64.b64decode(event.delta)
                 if self._job.conversation == "interruption" and not self._is_interrupted:
                     self._is_interrupted = True
                     return self._spoken()
@@ -66,8 +68,17 @@ class _Turns:
                 return self._done(event.response)
         return []
 
-    def _done(self, response: Any) -> list[dict[str, Any]]:
-        self.outcome.endings.append(response.status)
+    def closed(self, error: ConnectionClosedError) -> None:
+        """The connection was ended by the other side."""
+        close = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
+        self.outcome.refused = Refused("error", code=self._error, close=close)
+
+    def refused(self, error: InvalidStatus) -> None:
+        """There was none."""
+        self.outcome.refused = of_status(error)
+
+    def _done(self, response: Any) -> list[Json]:
+        self.outcome.endings.append([response.status, getattr(response.status_details, "reason", None)])
         if response.status == "cancelled":
             truncate = {"item_id": response.output[0].id, "content_index": 0, "audio_end_ms": 10}
             return [{"type": "conversation.item.truncate", **truncate}]
@@ -77,43 +88,63 @@ class _Turns:
             return [{"type": "conversation.item.create", "item": output}, {"type": "response.create"}]
         return []
 
-    def _spoken(self) -> list[dict[str, Any]]:
+    def _spoken(self) -> list[Json]:
         return [{"type": "input_audio_buffer.append", "audio": audio} for audio in self._job.speech]
 
 
-def _options(trust: ssl.SSLContext) -> Any:
-    return {"ssl": trust}
+def of_status(error: InvalidStatus) -> Refused:
+    """What an application reads of an answer to the upgrade."""
+    code = json.loads(error.response.body)["error"]["code"] if error.response.body else None
+    return Refused("InvalidStatus", status=error.response.status_code, code=code)
 
 
-async def hold_async(job: Job, trust: ssl.SSLContext) -> Outcome:
+async def hold_async(job: Job) -> Outcome:
     """The asynchronous client."""
-    turns = _Turns(job)
-    async with (
-        AsyncOpenAI(base_url=job.base_url, api_key=job.token, max_retries=0) as client,
-        client.realtime.connect(model=job.model, websocket_connection_options=_options(trust)) as connection,
-    ):
-        for event in turns.begin():
-            await connection.send(event)  # type: ignore[arg-type]
-        async for received in connection:
-            for event in turns.step(received):
+    turns = Turns(job)
+    try:
+        async with (
+            AsyncOpenAI(base_url=job.base_url, api_key=job.token) as client,
+            client.realtime.connect(model=job.model) as connection,
+        ):
+            for event in turns.begin():
                 await connection.send(event)  # type: ignore[arg-type]
-            if turns.is_over:
-                break
+            async for received in connection:
+                for event in turns.step(received):
+                    await connection.send(event)  # type: ignore[arg-type]
+                if turns.is_over:
+                    break
+    except InvalidStatus as error:
+        turns.refused(error)
+    except ConnectionClosedError as error:
+        turns.closed(error)
     return turns.outcome
 
 
-def hold_sync(job: Job, trust: ssl.SSLContext) -> Outcome:
-    """The synchronous client; it blocks its thread."""
-    turns = _Turns(job)
-    with (
-        OpenAI(base_url=job.base_url, api_key=job.token, max_retries=0) as client,
-        client.realtime.connect(model=job.model, websocket_connection_options=_options(trust)) as connection,
-    ):
-        for event in turns.begin():
-            connection.send(event)  # type: ignore[arg-type]
-        for received in connection:
-            for event in turns.step(received):
+def hold_sync(job: Job) -> Outcome:
+    """The synchronous client."""
+    turns = Turns(job)
+    try:
+        with (
+            OpenAI(base_url=job.base_url, api_key=job.token) as client,
+            client.realtime.connect(model=job.model) as connection,
+        ):
+            for event in turns.begin():
                 connection.send(event)  # type: ignore[arg-type]
-            if turns.is_over:
-                break
+            for received in connection:
+                for event in turns.step(received):
+                    connection.send(event)  # type: ignore[arg-type]
+                if turns.is_over:
+                    break
+    except InvalidStatus as error:
+        turns.refused(error)
+    except ConnectionClosedError as error:
+        turns.closed(error)
     return turns.outcome
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        job = Job.from_json(line)
+        outcome = asyncio.run(hold_async(job)) if sys.argv[1] == "async" else hold_sync(job)
+        sys.stdout.write(outcome.as_json() + "\n")
+        sys.stdout.flush()

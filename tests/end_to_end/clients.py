@@ -26,14 +26,14 @@ SHOP_KEY = "sk-shop-0123456789"
 SECONDS = 5.0
 
 
-def with_a_shop(*profiles: str) -> dict[str, str]:
+def with_a_shop(*profiles: str, max_sessions_per_subject: int = 100) -> dict[str, str]:
     """The settings of services for which the holder of ``SHOP_KEY`` may mint for these profiles."""
     shop = {
         "name": "shop",
         "sha256": sha256(SHOP_KEY.encode()).hexdigest(),
         "tenant": "acme",
         "profiles": profiles,
-        "max_sessions_per_subject": 100,
+        "max_sessions_per_subject": max_sessions_per_subject,
     }
     return {"CALLER_API_KEYS": json.dumps([shop])}
 

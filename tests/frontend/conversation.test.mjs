@@ -17,7 +17,7 @@ class FakePlayback {
   latency = () => 0.03;
   pushed = [];
   ended = [];
-  position = { item: null, played: 0, dropped: 0 };
+  position = { item: null, played: 0 };
 
   push(item, samples) {
     this.pushed.push([item, samples.length]);
@@ -67,7 +67,7 @@ function speaking(played) {
   receive("response.output_audio_transcript.delta", { ...place(), delta: "One two three four" });
   receive("response.output_audio.delta", audio(2));
   conversation.heard({ type: "started", item: "A" });
-  playback.position = { item: "A", played, dropped: 2 * SECOND - played };
+  playback.position = { item: "A", played };
 }
 
 test("speech over the answer cuts it where it was heard", async () => {

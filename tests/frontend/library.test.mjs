@@ -21,14 +21,14 @@ function closure(name, seen = new Map()) {
 
 test("the types name every public member, and no other", () => {
   const body = types.slice(types.indexOf("export class Airlock"), types.indexOf("export function"));
-  const typed = [...body.matchAll(/^ {2}(?:readonly )?(\w+)[(:<]/gm)].map(([, name]) => name);
+  const typed = [...body.matchAll(/^\t(?:readonly )?(\w+)[(:<]/gm)].map(([, name]) => name);
   const members = [...Object.getOwnPropertyNames(Airlock.prototype), ...Object.keys(new Airlock())];
   assert.deepEqual([...new Set(typed)].filter((name) => name !== "addEventListener").sort(), members.sort());
 });
 
 test("the types name every counter and every screen", () => {
   const counters = types.slice(types.indexOf("interface Counters"), types.indexOf("export class Airlock"));
-  const named = [...counters.matchAll(/^ {2}(\w+):/gm)].map(([, name]) => name);
+  const named = [...counters.matchAll(/^\t(\w+):/gm)].map(([, name]) => name);
   assert.deepEqual(named.sort(), Object.keys(new Airlock().counters).sort());
   const screens = types.slice(types.indexOf("type Screen"), types.indexOf("/** Facts"));
   assert.deepEqual([...screens.matchAll(/"([\w-]+)"/g)].map(([, name]) => name).sort(), Object.keys(SCREENS).sort());

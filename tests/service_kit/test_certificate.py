@@ -137,6 +137,15 @@ async def test_nothing_older_than_tls_1_2_is_spoken(door: Door, authority: Throw
         await door.connect(trust=old)
 
 
+async def test_a_server_says_nothing_before_it_is_asked(door: Door) -> None:
+    reader, writer, _ = await door.connect()
+    writer.write(b"anything?\n")
+    assert await reader.readline() == b"anything?\n"  # tickets would have come before
+    tls = writer.get_extra_info("ssl_object")
+    assert tls.version() == "TLSv1.3"
+    assert not tls.session.has_ticket
+
+
 def test_a_pair_that_fits_is_taken(files: tuple[Path, Path]) -> None:
     check_pair(*files)
 

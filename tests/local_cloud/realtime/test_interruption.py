@@ -74,6 +74,14 @@ async def test_the_client_cancels_and_truncates_to_what_it_played(counting: Clie
     assert len(part["audio"]) == pytest.approx(sent_ms // 2 * 48 * 4 / 3, abs=4)
 
 
+async def test_an_answer_can_be_retrieved_while_it_is_spoken(counting: Client) -> None:
+    (added,) = counting.of_type("response.output_item.added")
+    retrieved = await counting.ask(
+        "conversation.item.retrieve", "conversation.item.retrieved", item_id=added["item"]["id"]
+    )
+    assert (retrieved["item"]["status"], retrieved["item"]["content"]) == ("in_progress", [])
+
+
 async def test_only_what_the_model_said_can_be_truncated(client: Client) -> None:
     item = await client.type_text("hello")
     error = await client.refused("conversation.item.truncate", item_id=item["id"], content_index=0, audio_end_ms=0)
