@@ -194,6 +194,9 @@ EVENTS: Final[dict[str, Event]] = {
         Event("secret.invalid", "a secret of the vault does not fit and was not taken", is_alert=True),
         Event("identity.failed", "the platform gave no new access token", is_alert=True),
         Event("internal_error", "a bug: the place in the code", is_alert=True),
+        Event(
+            "certificate.invalid", "TLS_CERT_FILE changed and does not fit its key: the old one is shown", is_alert=True
+        ),
         Event("worker.replaced", "a worker died, and another one serves in its place", is_alert=True),
         Event("parent.gone", "the parent of several workers died, and they end", is_alert=True),
         Event("upstream.failed", "an upstream did not begin a session"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ async def test_the_page_comes_over_https_and_a_stranger_past_the_edge_gets_nothi
             assert answer.status == 200
             assert "wss://localhost:" in answer.headers["Content-Security-Policy"]
             assert "max-age" in answer.headers["Strict-Transport-Security"]
-        ports = [line.rpartition("port=")[2] for line in cloud.log().splitlines() if "info listening" in line]
+        ports = re.findall(r"info listening .*\bport=(\d+)", cloud.log())
         behind = {f"http://127.0.0.1:{port}" for port in ports} - set(cloud.operator_urls)
         assert len(behind) == 3
         for url in behind:

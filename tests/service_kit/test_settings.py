@@ -65,6 +65,7 @@ def test_production_prints_its_check_list_and_no_value(
         "upstreams",
         "origins",
         "trusted authorities",
+        "TLS",
         "edge",
         "log level",
     ]

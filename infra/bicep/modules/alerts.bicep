@@ -77,6 +77,15 @@ var rules = [
     above: 0
   }
   {
+    name: 'processes'
+    title: 'A worker or its parent died, or a certificate does not fit'
+    severity: 2
+    window: 'PT5M'
+    query: 'customEvents | where name in ("worker.replaced", "parent.gone", "certificate.invalid")'
+    column: ''
+    above: 0
+  }
+  {
     name: 'identity'
     title: 'The platform gives no access tokens'
     severity: 1
