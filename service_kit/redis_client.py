@@ -19,7 +19,7 @@ from redis.credentials import CredentialProvider
 
 from service_kit.client_address import limited_as
 from service_kit.redis_address import RedisMode, read_nodes
-from service_kit.redis_asking import Asking, Command, Question, RedisUnavailable, any_old_login
+from service_kit.redis_asking import Asking, Command, Question, RedisUnavailable, any_old_login, first_error
 from service_kit.redis_cluster import ClusterClient
 from service_kit.redis_pools import pool_of_primary, pool_of_server
 from service_kit.redis_trips import Trips
@@ -139,9 +139,8 @@ class Script:
         answers = await self._redis.together(question.key, question.command, wait)
         if isinstance(answers[0], exceptions.NoScriptError) and question.in_full:
             answers = await self._redis.together(question.key, question.in_full, wait)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
+        if error := first_error(answers):
+            raise error
         answer, reached = answers
         if reached < replicas:
             # It may be a primary that was replaced and does not know yet.
