@@ -28,13 +28,13 @@ from relay.channel import (
     is_utf8,
     sendable_code,
 )
+from relay.picows_burst import HEADER_ROOM, Framer, burst
 from relay.picows_connection import Connection
 from relay.picows_masks import choose_next_mask
 from service_kit.errors import close_reason
 
 MESSAGE_SECONDS: Final = 10.0
 """A message in pieces must be complete this long after its first."""
-_HEADER_ROOM: Final = 14
 _MAX_PLAIN_SEND_BYTES: Final = 8_192
 _PROTOCOL_ERROR: Final = 1002
 _UNSUPPORTED_DATA: Final = 1003
@@ -46,6 +46,8 @@ _CONTINUATION: Final = WSMsgType.CONTINUATION
 _PING: Final = WSMsgType.PING
 _PONG: Final = WSMsgType.PONG
 _CLOSE: Final = WSMsgType.CLOSE
+_SERVERS: Final = Framer(is_client=False)
+_CLIENTS: Final = Framer(is_client=True)
 
 
 class PicowsChannel(WSListener):
@@ -120,28 +122,34 @@ class PicowsChannel(WSListener):
         """Write one text message; silently nothing once the channel is gone."""
         if self._picows is None:
             return
-        if self._is_client:
-            choose_next_mask()
         if len(frame) <= _MAX_PLAIN_SEND_BYTES:
-            self._picows.send(_TEXT, frame)
+            if self._is_client:
+                choose_next_mask()
+            if burst.is_on and not self._is_closing:
+                burst.add(self._transport, (_CLIENTS if self._is_client else _SERVERS).frame(frame))
+            else:
+                self._picows.send(_TEXT, frame)
         else:
+            self._prepare()
             # picows 2.3.1 gives a server's larger messages to the transport with a header that its next send
             # overwrites, and uvloop has not written it yet. What is sent this way is copied, header and all.
-            self._picows.send_reuse_external_bytearray(_TEXT, bytearray(_HEADER_ROOM) + frame, _HEADER_ROOM)
+            self._picows.send_reuse_external_bytearray(_TEXT, bytearray(HEADER_ROOM) + frame, HEADER_ROOM)
 
     def measure(self) -> None:
         """Send a ping for ``round_trip``, unless the one before is still unanswered."""
         if self._picows is not None and self._measured_at is None:
             self._measured_at = time.perf_counter()  # the loop knows only whole milliseconds
-            self._mask()
+            self._prepare()
             self._picows.send_ping(MEASURING)
 
     def _take_pong(self, payload: bytes) -> None:
         if self._measured_at is not None and payload == MEASURING:
             self.round_trip, self._measured_at = time.perf_counter() - self._measured_at, None
 
-    def _mask(self) -> None:
-        """Belongs before each frame that is sent: those of a client are masked."""
+    def _prepare(self) -> None:
+        """Belongs before each frame that is sent past a burst: it comes after that, and a client's is masked."""
+        if burst.is_on:
+            burst.write()
         if self._is_client:
             choose_next_mask()
 
@@ -165,7 +173,7 @@ class PicowsChannel(WSListener):
         self.on_frame = ignore
         if not self._is_closing:
             self._is_closing = True
-            self._mask()
+            self._prepare()
             self._picows.send_close(cast("WSCloseCode", sendable_code(code)), close_reason(reason))
             self.resume()  # or the answer would not be seen
             if self.is_deaf:
@@ -228,6 +236,8 @@ class PicowsChannel(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came; its payload is there only until this returns."""
         self.unparsed = frame.tail_size
+        if self.unparsed:
+            burst.is_on = True
         if self.is_deaf:
             return
         kind = frame.msg_type
@@ -241,7 +251,7 @@ class PicowsChannel(WSListener):
             self.on_control()
             # Pongs for one who does not read would pile up.
             if self._transport.get_write_buffer_size() <= MAX_UNWRITTEN_BYTES:
-                self._mask()
+                self._prepare()
                 transport.send_pong(frame.get_payload_as_bytes())
         elif kind is _CLOSE:
             self.on_close(int.from_bytes(frame.get_payload_as_bytes()[:2]) if frame.payload_size else None)
@@ -312,7 +322,7 @@ class PicowsChannel(WSListener):
     def _ping(self) -> None:
         if self._picows is not None:
             self.was_heard = False
-            self._mask()
+            self._prepare()
             self._picows.send_ping(b"")
             self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS / 2, self._expect_pong)
 

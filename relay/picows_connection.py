@@ -27,6 +27,8 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented: tests/relay/test_picows_channel.py
 
+from relay.picows_burst import burst
+
 _FIRST_BUFFER_BYTES: Final = 2_048
 """What a connection reads into at first. picows doubles it when it is nine tenths full, and never makes it smaller."""
 _MOST_READ_BYTES: Final = 32_768
@@ -166,6 +168,9 @@ class Connection(WSProtocol):  # type: ignore[misc] # see the import
         else:
             if self._is_outgrown and channel.unparsed == 0:
                 self._start_anew()
+        finally:
+            if burst.is_on:
+                burst.write()
 
     def _start_anew(self) -> None:
         """Leave the transport to a connection like this one whose buffer is small again; this one has nothing left."""

@@ -175,6 +175,32 @@ async def test_frames_are_sent_in_order_as_text(line: Line) -> None:
     assert [await line.frame() for _ in sent] == [(TEXT, frame) for frame in sent]
 
 
+async def test_answers_to_frames_that_came_together_keep_their_order(line: Line) -> None:
+    def answer(frame: bytes) -> None:
+        for size in (1, 8_192, 8_193, 2):
+            line.channel.send(frame * size)
+
+    line.channel.on_frame = answer
+    letters = [b"a", b"b", b"c", b"d"]
+    line.write(*(client_frame(TEXT, letter) for letter in letters))
+    for letter in letters:
+        for size in (1, 8_192, 8_193, 2):
+            assert await line.frame() == (TEXT, letter * size)
+
+
+async def test_what_was_sent_before_a_callback_raised_arrives(line: Line) -> None:
+    def answer(frame: bytes) -> None:
+        if frame == b"c":
+            raise LookupError("bug")
+        line.channel.send(frame)
+
+    line.channel.on_frame = answer
+    line.write(*(client_frame(TEXT, letter) for letter in (b"a", b"b", b"c", b"d")))
+    assert [await line.frame(), await line.frame()] == [(TEXT, b"a"), (TEXT, b"b")]
+    with pytest.raises(LookupError):
+        await line.end()
+
+
 async def test_a_message_in_pieces_arrives_whole(line: Line) -> None:
     line.write(client_frame(TEXT, b"a\xc3", fin=False), client_frame(PING, b"x"), client_frame(0, b"\xbcb"))
     async with asyncio.timeout(5):

@@ -14,8 +14,9 @@ import pytest
 from aiohttp import web
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented
 
-from relay import picows_channel
+from relay import picows_burst, picows_channel
 from relay.channel import ChannelEnd, How, NotConnected, OpenChannel, ignore
+from relay.picows_burst import burst
 from relay.picows_connection import accept_key
 from relay.picows_websockets import PicowsWebSockets
 from service_kit.tls import client_context
@@ -340,6 +341,72 @@ async def test_the_room_of_a_dialled_channel_is_given_back_too_with_and_without_
         await runner.cleanup()
 
 
+# --- what is sent while several frames of one read are looked at ---
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames went out with each write of a burst."""
+    seen: list[int] = []
+    write = picows_burst._write
+
+    def count(transport: asyncio.Transport, frames: list[bytes]) -> None:
+        seen.append(len(frames))
+        write(transport, frames)
+
+    monkeypatch.setattr(picows_burst, "_write", count)
+    return seen
+
+
+async def test_answers_to_frames_that_came_together_are_one_write(line: Line, writes: list[int]) -> None:
+    line.channel.on_frame = line.channel.send
+    line.write(*(client_frame(TEXT, letter) for letter in (b"a", b"b", b"c")))
+    assert [await line.frame() for _ in range(3)] == [(TEXT, b"a"), (TEXT, b"b"), (TEXT, b"c")]
+    assert writes == [3]
+    assert not burst.is_on
+    line.write(client_frame(TEXT, b"d"))  # alone, it goes as picows sends
+    assert await line.frame() == (TEXT, b"d")
+    assert writes == [3]
+
+
+async def test_pongs_and_pings_keep_their_place_among_them(line: Line) -> None:
+    def answer(frame: bytes) -> None:
+        line.channel.send(frame)
+        line.channel.measure()
+
+    line.channel.on_frame = answer
+    line.write(client_frame(TEXT, b"a"), client_frame(PING, b"b"), client_frame(TEXT, b"c"))
+    first, _, third, fourth = [await line.frame() for _ in range(4)]
+    assert [first, third, fourth] == [(TEXT, b"a"), (PONG, b"b"), (TEXT, b"c")]
+
+
+async def test_what_was_sent_before_a_violation_arrives(line: Line) -> None:
+    line.channel.on_frame = line.channel.send
+    line.write(*(client_frame(TEXT, letter) for letter in (b"a", b"b", b"c")), b"\x81\x00")
+    # picows looks one frame ahead, so the last one before it is not told.
+    assert [await line.frame(), await line.frame()] == [(TEXT, b"a"), (TEXT, b"b")]
+    assert await line.end() == ChannelEnd(How.INVALID, 1002)
+
+
+async def test_congestion_is_noticed_while_one_read_is_looked_at(line: Line) -> None:
+    told: list[bool] = []
+    line.channel.on_congestion = told.append
+    burst.is_on = True
+    for _ in range(2_000):  # more than the kernel takes
+        line.channel.send(b"x" * 8_192)
+    assert told == [True]
+    burst.write()
+
+
+async def test_a_connection_that_was_lost_meanwhile_gets_nothing(line: Line) -> None:
+    line.writer.transport.abort()
+    await line.end()
+    burst.is_on = True
+    line.channel.send(b"x")
+    burst.write()
+    assert not burst._frames
+
+
 # --- masks ---
 
 
@@ -367,7 +434,9 @@ async def test_no_mask_of_a_dialled_channel_follows_from_the_seed_that_c_starts_
         channel.send(b"x" * 9_000)
         seen = [await masks.get()]
         c.srand(1)
+        burst.is_on = True
         channel.send(b"x")
+        burst.write()
         c.srand(1)
         seen += [await masks.get(), await masks.get()]
         c.srand(1)
