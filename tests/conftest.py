@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 import local_cloud.ports
 from local_cloud.redis_server import RedisServer
@@ -31,6 +33,18 @@ async def redis(redis_server: str) -> AsyncIterator[RedisClient]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """For tests that set logging up: afterwards it is as before, also for the libraries."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture

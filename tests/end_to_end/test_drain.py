@@ -160,7 +160,7 @@ async def test_the_token_service_answers_what_was_asked_and_exits_with_0(
         writer.close()
         await writer.wait_closed()
         assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b'"value": "ek_' in answer
+        assert b'"value":"ek_' in answer
         assert await exit_code(token_service, 4) == 0
 
 

@@ -6,7 +6,6 @@ import socket
 import time
 
 import pytest
-import structlog
 from redis.asyncio import Redis
 
 from local_cloud.redis_server import RedisServer
@@ -193,15 +192,12 @@ async def test_a_connection_that_is_let_go_while_it_is_asked_is_no_answer(redis_
         await client.aclose()
 
 
+@pytest.mark.usefixtures("logging_as_it_was")
 async def test_an_outage_is_logged_and_does_not_flood_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     set_up_logging("relay", "INFO")
-    try:
-        client = connect("redis://127.0.0.1:1")
-        for _ in range(100):
-            assert not await client.answers()
-    finally:
-        structlog.reset_defaults()
-        structlog.contextvars.clear_contextvars()
+    client = connect("redis://127.0.0.1:1")
+    for _ in range(100):
+        assert not await client.answers()
     (line,) = map(json.loads, capfd.readouterr().out.splitlines())
     assert (line["event"], line["level"], line["error"]) == ("redis.down", "error", "ConnectionError")
     await client.aclose()
