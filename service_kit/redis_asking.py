@@ -159,7 +159,7 @@ class Asking:
 
         One in use does so before its next command.
         """
-        subscribed = [each.connection for each in self._subscriptions if _has_old_login(each.connection)]
+        subscribed = [each.connection for each in self._subscriptions if has_old_login(each.connection)]
         again = [*self._idle_logins(), *(connection.log_in_while_subscribed() for connection in subscribed)]
         await asyncio.gather(*(self._or_complain(login) for login in again))
 
@@ -215,10 +215,11 @@ def _times_cancelled() -> int:
     return task.cancelling() if task else 0
 
 
-def _has_old_login(connection: object) -> TypeGuard[TlsConnection]:
+def has_old_login(connection: object) -> TypeGuard[TlsConnection]:
+    """Whether it is one that should log in again."""
     return isinstance(connection, TlsConnection) and connection.has_old_login
 
 
 def any_old_login(connections: Iterable[object]) -> bool:
     """Whether one of them should log in again."""
-    return any(_has_old_login(connection) for connection in connections)
+    return any(has_old_login(connection) for connection in connections)

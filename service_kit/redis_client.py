@@ -19,8 +19,9 @@ from redis.credentials import CredentialProvider
 
 from service_kit.client_address import limited_as
 from service_kit.redis_address import RedisMode, read_nodes
-from service_kit.redis_asking import Asking, Command, Question, RedisUnavailable, any_old_login, first_error
+from service_kit.redis_asking import Asking, Command, Question, RedisUnavailable, first_error, has_old_login
 from service_kit.redis_cluster import ClusterClient
+from service_kit.redis_connections import TlsConnection
 from service_kit.redis_pools import pool_of_primary, pool_of_server
 from service_kit.redis_trips import Trips
 from service_kit.tls import client_context
@@ -73,14 +74,19 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
 
     def _idle_logins(self) -> list[Awaitable[None]]:
         idle = self.connection_pool._available_connections  # noqa: SLF001 - redis-py has no public list
-        return [self._log_in_one() for _ in idle] if any_old_login(idle) else []
+        return [self._log_in_one(connection) for connection in idle if has_old_login(connection)]
 
-    async def _log_in_one(self) -> None:
-        connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call] # as above
+    async def _log_in_one(self, connection: TlsConnection) -> None:
+        """This one: the pool gives what came back last, again and again, and might never get to the others."""
+        pool = self.connection_pool
+        if connection not in pool._available_connections:  # noqa: SLF001 - as above
+            return  # somebody uses it, and it logs in before the next command
+        pool._available_connections.remove(connection)  # noqa: SLF001
+        pool._in_use_connections.add(connection)  # noqa: SLF001
         try:
             await connection.check_health()
         finally:
-            await self.connection_pool.release(connection)
+            await pool.release(connection)
 
     async def _ping(self) -> None:
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
