@@ -18,6 +18,7 @@ from bench.pictures import Figure, picture_of, picture_of_soak
 from bench.reading import Reading
 from bench.report import results_in_words, soak_in_words
 from bench.results import Results, Soak
+from scripts.printed_page import with_table
 
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs/performance.md"
@@ -61,8 +62,5 @@ def published() -> dict[str, str]:
 def page_with_tables(page: str) -> str:
     """The page with what the published results say between its markers."""
     for name, text in published().items():
-        begin, end = f"<!-- printed from bench/results/{name} -->\n", "<!-- end -->\n"
-        before, _, rest = page.partition(begin)
-        _, _, after = rest.partition(end)
-        page = f"{before}{begin}\n{text}\n{end}{after}"
+        page = with_table(page, f"bench/results/{name}", text)
     return page

@@ -9,6 +9,14 @@ _DOCS = Path(__file__).parent.parent / "docs"
 _END = "<!-- end -->\n"
 
 
+def with_table(page: str, source: str, table: str) -> str:
+    """The page with what was printed from ``source`` between its markers."""
+    begin = f"<!-- printed from {source} -->\n"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(_END)
+    return f"{before}{begin}\n{table}\n{_END}{after}"
+
+
 @dataclass(frozen=True, slots=True)
 class PrintedPage:
     """The page's file name, what its tables are printed from, and what prints them, as Markdown."""
@@ -23,10 +31,7 @@ class PrintedPage:
 
     def renewed(self) -> str:
         """The page with the tables of now."""
-        begin = f"<!-- printed from {self.source} -->\n"
-        before, _, rest = self.text().partition(begin)
-        _, _, after = rest.partition(_END)
-        return f"{before}{begin}\n{self.tables()}\n{_END}{after}"
+        return with_table(self.text(), self.source, self.tables())
 
     def write(self) -> None:
         """Put the tables where they belong."""

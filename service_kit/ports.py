@@ -27,12 +27,14 @@ class Port:
 
         Exits with status 2 when somebody else has it.
         """
+        sockets: list[socket.socket] = []
         try:
             sockets = bound(self.host, self.number)
             for each in sockets:
                 each.listen(BACKLOG)
             return sockets
         except OSError as error:
+            close(sockets)
             fail([f"{self.variable}: cannot listen on {self.host} port {self.number}: {error.strerror}"])
 
 

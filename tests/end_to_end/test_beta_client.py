@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -17,12 +18,15 @@ from websockets.exceptions import InvalidStatus
 from local_cloud.realtime import Behaviour, Simulator
 from local_cloud.realtime.voice import speech
 from service_kit.profiles import CLIENT_EVENTS
+from tests.end_to_end import sdk_events
 from tests.end_to_end.clients import MODEL, SHOP_KEY, Talk, with_a_shop
+from tests.end_to_end.sdk_events import add_text, speak
 from tests.end_to_end.traces import Traces
 from tests.relay.beta_types import assert_a_strict_beta_client_takes
 from tests.relay.escapes import Fence, escapes
 from tests.stack import Stack
 
+until = partial(sdk_events.until, check=assert_a_strict_beta_client_takes)
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 SETTINGS = with_a_shop("default", "dictation", "ga")
@@ -80,31 +84,6 @@ async def talking(stack: Stack, token: str, **how: Any) -> AsyncIterator[AsyncRe
         yield connection
 
 
-async def until(connection: AsyncRealtimeConnection, event_type: str, seen: list[Any] | None = None) -> Any:
-    """The next event of a type; every one on the way is what a strict client of the beta takes."""
-    async with asyncio.timeout(10):
-        while True:
-            raw = await connection.recv_bytes()
-            assert_a_strict_beta_client_takes(json.loads(raw))
-            event: Any = connection.parse_event(raw)
-            if seen is not None:
-                seen.append(event)
-            if event.type == event_type:
-                return event
-            assert event.type != "error", event
-
-
-async def add_text(connection: AsyncRealtimeConnection, text: str) -> None:
-    await connection.conversation.item.create(
-        item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-    )
-
-
-async def append(connection: AsyncRealtimeConnection, audio: bytes) -> None:
-    for at in range(0, len(audio), 4_800):
-        await connection.input_audio_buffer.append(audio=base64.b64encode(audio[at : at + 4_800]).decode())
-
-
 async def test_it_mints_and_talks_in_text(stack: Stack, backend: AsyncOpenAI) -> None:
     minted = await backend.beta.realtime.sessions.create(instructions="Speak like a pirate.", voice="verse")
     async with talking(stack, minted.client_secret.value) as connection:
@@ -133,7 +112,7 @@ async def test_it_talks_in_speech(stack: Stack, simulator: Simulator, backend: A
     minted = await backend.beta.realtime.sessions.create()
     heard = bytearray()
     async with talking(stack, minted.client_secret.value) as connection:
-        await append(connection, SENTENCE + SILENCE)
+        await speak(connection, SENTENCE + SILENCE)
         seen: list[Any] = []
         await until(connection, "response.done", seen)
     for event in seen:
@@ -169,7 +148,7 @@ async def test_it_interrupts_by_speaking_and_cuts_what_it_did_not_play(stack: St
         await add_text(connection, "count to ninety")
         await connection.response.create()
         speaking = await until(connection, "response.audio.delta")
-        await append(connection, speech("one two three") + SILENCE)
+        await speak(connection, speech("one two three") + SILENCE)
         await until(connection, "input_audio_buffer.speech_started")
         response = (await until(connection, "response.done")).response
         assert (response.status, response.status_details.reason) == ("cancelled", "turn_detected")
@@ -218,7 +197,7 @@ async def test_it_writes_down_what_is_said(stack: Stack, backend: AsyncOpenAI, t
         )
         updated = await until(connection, "transcription_session.updated")
         assert updated.session.turn_detection.silence_duration_ms == 300
-        await append(connection, SENTENCE + SILENCE)
+        await speak(connection, SENTENCE + SILENCE)
         completed = await until(connection, "conversation.item.input_audio_transcription.completed")
         assert completed.transcript.endswith("seconds of speech)")
         assert completed.usage.type == "duration"

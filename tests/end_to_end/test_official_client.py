@@ -1,22 +1,20 @@
 """OpenAI's own Python client, unmodified, mints a token and talks through the relay with it."""
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI, AuthenticationError
-from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime.client_secret_create_response import ClientSecretCreateResponse
 from websockets.exceptions import InvalidStatus
 
 from local_cloud.realtime import Simulator
 from local_cloud.realtime.voice import speech
 from tests.end_to_end.clients import MODEL, SHOP_KEY, refused_events, with_a_shop
+from tests.end_to_end.sdk_events import add_text, until
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
@@ -36,21 +34,6 @@ async def backend(stack: Stack) -> AsyncIterator[AsyncOpenAI]:
 def device(stack: Stack, minted: ClientSecretCreateResponse) -> AsyncOpenAI:
     """The client of somebody who was given the token, and nothing else."""
     return AsyncOpenAI(base_url=stack.relay_base_urls[0], api_key=minted.value, max_retries=0)
-
-
-async def until(connection: AsyncRealtimeConnection, event_type: str) -> Any:
-    async with asyncio.timeout(5):
-        async for event in connection:
-            assert event.type != "error", event
-            if event.type == event_type:
-                return event
-    raise AssertionError(f"the connection ended before {event_type}")
-
-
-async def add_text(connection: AsyncRealtimeConnection, text: str) -> None:
-    await connection.conversation.item.create(
-        item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-    )
 
 
 async def test_it_mints_and_talks_in_text(stack: Stack, simulator: Simulator, backend: AsyncOpenAI) -> None:

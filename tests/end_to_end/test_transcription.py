@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -16,12 +17,15 @@ from websockets.exceptions import InvalidStatus
 
 from local_cloud.realtime import Simulator
 from local_cloud.realtime.voice import speech
+from tests.end_to_end import sdk_events
 from tests.end_to_end.clients import SHOP_KEY, mint, with_a_shop
+from tests.end_to_end.sdk_events import speak
 from tests.end_to_end.traces import Traces
 from tests.local_cloud.realtime.strict import check
 from tests.stack import Stack
 
 ON_BOTH_LIBRARIES = True
+until = partial(sdk_events.until, check=check)
 pytestmark = [pytest.mark.end_to_end, pytest.mark.asyncio(loop_scope="module")]
 
 SETTINGS = with_a_shop("default", "dictation")
@@ -44,24 +48,6 @@ async def listening(stack: Stack, token: str) -> AsyncIterator[AsyncRealtimeConn
         yield connection
 
 
-async def until(connection: AsyncRealtimeConnection, event_type: str, seen: list[Any] | None = None) -> Any:
-    async with asyncio.timeout(5):
-        while True:
-            raw = await connection.recv_bytes()
-            check(json.loads(raw))
-            event: Any = connection.parse_event(raw)
-            if seen is not None:
-                seen.append(event)
-            if event.type == event_type:
-                return event
-            assert event.type != "error", event
-
-
-async def say(connection: AsyncRealtimeConnection, audio: bytes) -> None:
-    for at in range(0, len(audio), 4_800):
-        await connection.input_audio_buffer.append(audio=base64.b64encode(audio[at : at + 4_800]).decode())
-
-
 async def test_what_is_said_is_written_down_and_accounted_for(
     stack: Stack, simulator: Simulator, backend: AsyncOpenAI, traces: Traces
 ) -> None:
@@ -81,7 +67,7 @@ async def test_what_is_said_is_written_down_and_accounted_for(
         )
         updated = await until(connection, "session.updated")
         assert updated.session.audio.input.turn_detection.silence_duration_ms == 300
-        await say(connection, SAID)
+        await speak(connection, SAID)
         seen: list[Any] = []
         completed = await until(connection, f"{WRITTEN}.completed", seen)
     assert "".join(event.delta for event in seen if event.type == f"{WRITTEN}.delta") == completed.transcript
@@ -129,7 +115,7 @@ async def test_nothing_is_generated(stack: Stack, simulator: Simulator, backend:
         async with asyncio.timeout(5):
             refused: Any = await connection.recv()
         assert (refused.type, refused.error.code, refused.error.event_id) == ("error", "event_not_allowed", "mine")
-        await say(connection, SAID)
+        await speak(connection, SAID)
         await until(connection, f"{WRITTEN}.completed")
     upstream = simulator.connections[-1]
     await upstream.wait_ended()
