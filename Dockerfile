@@ -33,6 +33,7 @@ ENV PATH=/opt/airlock/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONMALLOC=malloc \
     MALLOC_PERTURB_=165 \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0 \
     HOST=0.0.0.0 \
     PORT=8080
 USER 10001:10001

@@ -1,7 +1,8 @@
 """What becomes of audio in this process' memory: overwritten when freed, and never in a core dump.
 
 Python's own allocator keeps freed blocks as they were; 7 copies of a session's audio were found after its end
-(security reference §4.6). With the C library's allocator, told to fill what is freed, there are none.
+(security reference §4.6). With the C library's allocator, told to fill what is freed, there are none. glibc fills no
+block of a kilobyte or less that it keeps at hand for the same thread, so it is told to keep none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _FILL: Final = {
     "linux": {"PYTHONMALLOC": "malloc", "MALLOC_PERTURB_": "165"},  # glibc, mallopt(3)
     "darwin": {"PYTHONMALLOC": "malloc", "MallocScribble": "1"},  # malloc(3)
 }
+_KEEP_NONE_AT_HAND: Final = "glibc.malloc.tcache_count"
 _PR_SET_DUMPABLE: Final = 4
 _MADV_DONTNEED: Final = 4
 _madvise: Final = ctypes.CDLL(None).madvise
@@ -28,7 +30,11 @@ def scrubbing_environment(environment: Mapping[str, str], platform: str = sys.pl
 
     A value that the operator set, be it to switch this off, is left alone.
     """
-    return {name: value for name, value in _FILL.get(platform, {}).items() if name not in environment}
+    missing = {name: value for name, value in _FILL.get(platform, {}).items() if name not in environment}
+    tunables = environment.get("GLIBC_TUNABLES", "")
+    if platform == "linux" and _KEEP_NONE_AT_HAND not in tunables:
+        missing["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, f"{_KEEP_NONE_AT_HAND}=0")))
+    return missing
 
 
 def give_back(buffer: memoryview) -> None:

@@ -8,8 +8,12 @@ import pytest
 from relay.memory import give_back, scrubbing_environment
 
 
-def test_linux_misses_both_variables() -> None:
-    assert scrubbing_environment({"PATH": "/bin"}, "linux") == {"PYTHONMALLOC": "malloc", "MALLOC_PERTURB_": "165"}
+def test_linux_misses_three_variables() -> None:
+    assert scrubbing_environment({"PATH": "/bin"}, "linux") == {
+        "PYTHONMALLOC": "malloc",
+        "MALLOC_PERTURB_": "165",
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
+    }
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
@@ -19,6 +23,13 @@ def test_nothing_is_missing_once_it_is_set(platform: str) -> None:
 
 def test_what_the_operator_set_is_left_alone() -> None:
     assert "PYTHONMALLOC" not in scrubbing_environment({"PYTHONMALLOC": "default"}, "linux")
+    assert "GLIBC_TUNABLES" not in scrubbing_environment({"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"}, "linux")
+
+
+def test_glibc_s_other_tunables_stay_as_the_operator_set_them() -> None:
+    environment = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}
+    missing = scrubbing_environment(environment, "linux")
+    assert missing["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
 
 
 def test_an_unknown_platform_is_left_alone() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from local_cloud.redis_server import RedisServer
+from service_kit import redis_asking, redis_pools
 from service_kit.redis_client import RedisClient
 from tests.redis_cluster import ClusterNode, client_of
 
@@ -26,6 +27,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     kind, binary = request.param
     with kind(binary=binary and Path(binary)) as server:
         yield server
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may need longer for an answer than a service waits for it."""
+    for module in (redis_asking, redis_pools):
+        monkeypatch.setattr(module, "DEADLINE_SECONDS", 20.0)
 
 
 @pytest.fixture

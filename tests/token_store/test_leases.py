@@ -79,6 +79,7 @@ async def test_a_session_holds_both_slots_and_frees_them(redis: RedisClient) -> 
         pytest.param(claims(max_sessions_per_subject=11), 11, id="key"),
     ],
 )
+@pytest.mark.usefixtures("unhurried")
 async def test_of_200_sessions_at_once_over_two_relays_exactly_as_many_as_allowed_get_a_lease(
     server: RedisServer, redis: RedisClient, whose: Claims, ceiling: int
 ) -> None:
@@ -89,6 +90,7 @@ async def test_of_200_sessions_at_once_over_two_relays_exactly_as_many_as_allowe
     await other.aclose()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_when_both_limits_are_fought_over_neither_is_overshot(server: RedisServer, redis: RedisClient) -> None:
     other = client_of(server)
     relays = [make_leases(redis, per_tenant=9), make_leases(other, per_tenant=9)]

@@ -329,10 +329,12 @@ def run_many(server: RedisServer, *, examples: int, steps: int) -> None:
     )
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_after_any_steps_each_record_and_answer_is_that_of_the_table_of_states(server: RedisServer) -> None:
     run_many(server, examples=100, steps=30)
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("unhurried")
 def test_after_many_more_steps_each_record_and_answer_is_that_of_the_table_of_states(server: RedisServer) -> None:
     run_many(server, examples=500, steps=80)

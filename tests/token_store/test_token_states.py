@@ -193,6 +193,7 @@ async def test_a_redemption_knows_when_its_token_was_minted_by_redis_clock(token
     assert abs((await token.redeem()).minted_ms - redemption.minted_ms) <= 2
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_of_200_redemptions_by_two_relays_exactly_one_succeeds_twenty_times_over(
     server: RedisServer, redis: RedisClient
 ) -> None:
