@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
+import operator
+import platform
 import random
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +17,7 @@ import pytest
 from aiohttp import web
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented
 
-from relay import picows_burst, picows_channel
+from relay import picows_burst, picows_channel, picows_masks
 from relay.channel import ChannelEnd, How, NotConnected, OpenChannel, ignore
 from relay.picows_burst import burst
 from relay.picows_connection import accept_key
@@ -447,6 +450,24 @@ async def test_no_mask_of_a_dialled_channel_follows_from_the_seed_that_c_starts_
     foretold = {(c.rand() & 0xFFFF_FFFF).to_bytes(4, sys.byteorder) for _ in range(10)}
     assert len(set(seen)) == 4
     assert not foretold & set(seen)
+
+
+@pytest.mark.parametrize("state", [picows_masks._STATE, None], ids=["state", "call"])
+def test_each_mask_has_a_seed_of_its_own_and_31_bits_of_it(state: memoryview | None) -> None:
+    c, choose = ctypes.CDLL(None), picows_masks._seeding(state)
+    drawn = []
+    for _ in range(2_000):
+        c.srand(1)
+        choose()
+        drawn.append(c.rand())
+    assert len(set(drawn)) > 1_990
+    assert functools.reduce(operator.or_, drawn) == 2**31 - 1
+    assert functools.reduce(operator.and_, drawn) == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library's rand() has no state of ours")
+def test_on_glibc_a_seed_is_written_not_worked_in() -> None:
+    assert picows_masks._STATE is not None
 
 
 # --- the answer to a dial ---
