@@ -16,11 +16,11 @@ from relay.channel import Channel, ignore
 from relay.conversation import Conversation
 from relay.deployments import Deployments
 from relay.events import (
+    Deltas,
     canonical_append,
     decode_browser_event,
     decode_model_event,
     encode,
-    model_delta,
     new_event_id,
 )
 from relay.meter import Meter
@@ -78,6 +78,7 @@ class Wire:
         self._owes_session = False
         self._saw_garbage = False
         self._conversation = Conversation({})
+        self._deltas = Deltas()
         self._deployments = Deployments({})
         self._stalls: dict[Ending, asyncio.TimerHandle] = {}
         self._audio_appends_allowed = "input_audio_buffer.append" in claims.lock.client_events
@@ -280,7 +281,7 @@ class Wire:
         if not self._is_connected:
             return
         self.last_activity = self._loop.time()
-        spoken = model_delta(frame)
+        spoken = self._deltas.audio_bytes(frame)
         if spoken is not None:
             self._meter.bytes_out += len(frame)
             self._browser.send(frame)

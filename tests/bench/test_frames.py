@@ -2,13 +2,13 @@ import msgspec
 import pytest
 
 from bench import frames
-from relay.events import canonical_append, decode_model_event, model_delta
+from relay.events import Deltas, canonical_append, decode_model_event
 
 
 @pytest.mark.parametrize("frame_ms", frames.FRAME_MS)
 def test_frames_are_what_a_relay_meets_and_carry_as_much_audio(frame_ms: int) -> None:
     for append, delta in zip(frames.appends(frame_ms), frames.deltas(frame_ms), strict=True):
-        assert canonical_append(append, 2) == model_delta(delta) == frame_ms * 48
+        assert canonical_append(append, 2) == Deltas().audio_bytes(delta) == frame_ms * 48
         assert frames.frame_ms_of(len(append)) == frames.frame_ms_of(len(append) + 30) == frame_ms
 
 

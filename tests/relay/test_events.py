@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from relay.conversation import Conversation
 from relay.events import (
     AudioFormat,
+    Deltas,
     InvalidAudio,
     audio_bytes,
     canonical_append,
     decode_browser_event,
     decode_model_event,
     encode,
-    model_delta,
     new_event_id,
 )
 from relay.policy import Forward, judge_browser_event
@@ -178,6 +178,101 @@ def test_what_is_not_utf8_is_an_invalid_frame_that_closes_with_1007(frame: bytes
 
 
 # --- the model's deltas ---
+
+
+def model_delta(frame: bytes) -> int | None:
+    """What is read where no other came before."""
+    return Deltas().audio_bytes(frame)
+
+
+SPOKEN = (
+    b'{"type":"response.output_audio.delta","event_id":"event_%s","response_id":"resp_1","item_id":"item_1",'
+    b'"output_index":0,"content_index":0,"delta":"%s"}'
+)
+
+
+def spoken(audio: bytes, event_id: bytes = b"1") -> bytes:
+    """An audio delta as the service spells it."""
+    return SPOKEN % (event_id, base64.b64encode(audio))
+
+
+def taught(frame: bytes | None = None) -> Deltas:
+    """A reader that has seen one of them."""
+    deltas = Deltas()
+    assert deltas.audio_bytes(frame or spoken(b"1234")) == 4
+    return deltas
+
+
+@pytest.mark.parametrize("size", range(1, 13))
+def test_a_delta_like_the_one_before_is_read_without_a_parse(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    deltas = taught()
+    monkeypatch.setattr(Deltas, "_parsed", None)
+    assert deltas.audio_bytes(spoken(bytes(size), b"2abc")) == size
+
+
+def test_the_next_answer_s_deltas_are_learned_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    deltas, later = taught(), spoken(b"123").replace(b"resp_1", b"resp_2")
+    assert deltas.audio_bytes(later) == 3
+    monkeypatch.setattr(Deltas, "_parsed", None)
+    assert deltas.audio_bytes(later) == 3
+
+
+mutated = st.one_of(
+    st.binary(max_size=24).map(lambda audio: spoken(audio, b"2")),
+    st.binary(max_size=24).map(lambda event_id: spoken(b"1234", event_id)),
+    st.text(alphabet='AZaz09+/=-_ \\"\n{}:,u0041é', max_size=24).map(lambda text: spoken(b"12", text.encode())),
+    st.text(alphabet='AZaz09+/=-_ \\"\n{}:,u0041é', max_size=24).map(lambda text: SPOKEN % (b"2", text.encode())),
+    st.tuples(st.integers(0, 200), st.integers(0, 4), st.binary(max_size=24)).map(
+        lambda cut: (lambda frame: frame[: cut[0]] + cut[2] + frame[cut[0] + cut[1] :])(spoken(b"1234", b"2"))
+    ),
+    st.integers(0, 200).map(lambda size: spoken(b"")[:size] + b'"}'),
+)
+
+
+TEACHERS = [
+    spoken(b"1234"),
+    spoken(b"1234", b"a-b_c"),
+    spoken(b"1234")[:-1] + b',"obfuscation":"x"}',
+    audio_delta(4),
+]
+
+
+@settings(max_examples=2_000, deadline=None)
+@given(frame=mutated, teacher=st.sampled_from(TEACHERS))
+def test_what_came_before_changes_nothing_in_how_an_event_is_read(frame: bytes, teacher: bytes) -> None:
+    size = taught(teacher).audio_bytes(frame)
+    assert size == model_delta(frame)
+    if size is not None:
+        assert json.loads(frame).keys() == json.loads(spoken(b"")).keys()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        SPOKEN % (b'2","instructions":"x', b"AAAA"),
+        SPOKEN % (b"2", b'AAAA","instructions":"x'),
+        SPOKEN % (b"2\\", b"AAAA"),
+        SPOKEN % (b"2", b"AAAA\\"),
+        SPOKEN % (b"2", b"AA\nA"),
+        SPOKEN % (b"2", b"AAAA") + b" ",
+        (SPOKEN % (b"2", b"AAAA"))[:-2] + b'"]',
+        (SPOKEN % (b"2", b"AAAA"))[:-2] + b"AA",
+        (SPOKEN % (b"2", b""))[:-2] + b"}",
+        SPOKEN % (b"2", b"AAAA") + SPOKEN % (b"2", b"AAAA"),
+    ],
+)
+def test_what_is_spelled_otherwise_is_left_to_the_full_reading(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    deltas, asked = taught(), []
+    monkeypatch.setattr(Deltas, "_parsed", lambda _, frame: asked.append(frame))
+    assert deltas.audio_bytes(frame) is None
+    assert asked == [frame]
+
+
+def test_nothing_is_learned_where_audio_is_not_last() -> None:
+    audio = base64.b64encode(b"1234")
+    teacher = spoken(b"1234")[:-1] + b',"obfuscation":"x"}'
+    cut_as_if_it_were = teacher[: -len(audio + TAIL)] + audio + TAIL
+    assert taught(teacher).audio_bytes(cut_as_if_it_were) is None
 
 
 @pytest.mark.parametrize("size", range(13))
