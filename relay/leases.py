@@ -61,7 +61,11 @@ def _nothing() -> Sequence[Question]:
     return ()
 
 
-async def _do_nothing(_answers: list[Any]) -> None:
+def _ignore(_answers: list[Any]) -> None:
+    return
+
+
+async def _do_nothing() -> None:
     return
 
 
@@ -132,14 +136,16 @@ class Leases:
         self,
         claims: Claims,
         session_id: str,
-        renewed: Callable[[list[Any]], Awaitable[None]] = _do_nothing,
+        renewed: Callable[[list[Any]], None] = _ignore,
         *,
         along: Callable[[], Sequence[Question]] = _nothing,
+        beside: Callable[[], Awaitable[None]] = _do_nothing,
     ) -> AsyncIterator[Lease]:
         """Hold both slots for as long as the block runs.
 
         What Redis is asked ``along`` is asked on the same way and first, when the slots are taken and each time they
-        are renewed, about every 10 s; then ``renewed`` is awaited with the answers, and what it asks of Redis may fail.
+        are renewed, about every 10 s; then ``renewed`` is called with the answers. ``beside`` is awaited while they are
+        renewed, so that what it asks goes the same way; that may fail.
         Raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
         """
         slots = self.slots(claims)
@@ -147,7 +153,8 @@ class Leases:
         try:
             answers = await self._take_all(slots, session_id, along())
             over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            renewing = asyncio.create_task(self._keep(slots, session_id, along, renewed, over), name="lease renewal")
+            keeping = self._keep(slots, session_id, along, renewed, beside, over)
+            renewing = asyncio.create_task(keeping, name="lease renewal")
             renewing.add_done_callback(lambda task: _note_lost(task, lost))
             try:
                 yield Lease(lost, answers)
@@ -197,7 +204,8 @@ class Leases:
         slots: tuple[Slot, ...],
         session_id: str,
         along: Callable[[], Sequence[Question]],
-        renewed: Callable[[list[Any]], Awaitable[None]],
+        renewed: Callable[[list[Any]], None],
+        beside: Callable[[], Awaitable[None]],
         over: asyncio.Future[None],
     ) -> bool:
         """Renew the slots until it is ``over``; returns whether they were lost, having run out before."""
@@ -210,17 +218,20 @@ class Leases:
                 return False
             asked_at = loop.time()
             renewals = [self._renew.question(slot.key, session_id, LEASE_SECONDS * 1000) for slot in slots]
-            try:
-                answers = await self._redis.ask_all(*along(), *renewals)
-            except RedisUnavailable:
-                if loop.time() >= runs_out:
-                    return True
-                renew_in = _jitter()
-            else:
+            answers, failure = await asyncio.gather(
+                self._redis.ask_all(*along(), *renewals), beside(), return_exceptions=True
+            )
+            for error in (answers, failure):
+                if isinstance(error, BaseException) and not isinstance(error, RedisUnavailable):
+                    raise error
+            if not isinstance(answers, BaseException):
                 runs_out = asked_at + LEASE_SECONDS
                 renew_in = RENEW_SECONDS * _jitter()
-                with contextlib.suppress(RedisUnavailable):
-                    await renewed(answers[: -len(slots)])
+                renewed(answers[: -len(slots)])
+            elif loop.time() >= runs_out:
+                return True
+            else:
+                renew_in = _jitter()
 
 
 def _jitter() -> float:

@@ -13,7 +13,7 @@ _MODALITIES: Final = ("text", "audio", "image")
 _REFUSED_WINDOW_SECONDS: Final = 60.0
 _MS_PER_TOKEN_IN: Final = 100
 _MS_PER_TOKEN_OUT: Final = 50
-_TOKENS_BETWEEN_CHECKS: Final = 20
+_MS_BETWEEN_CHECKS: Final = 1_000
 _MAX_SECONDS: Final = 1_000_000
 """No session lasts so long; also keeps ``inf`` and ``nan`` out of the sum."""
 
@@ -76,7 +76,6 @@ class _InFlight:
     audio_in_ms_before: float = 0.0
     audio_out_ms_before: float = 0.0
     text_events: int = 0
-    unchecked: float = 0.0
 
 
 @dataclass(slots=True)
@@ -104,6 +103,7 @@ class Meter:
     tokens: Tokens = field(default_factory=Tokens)
     _refused_at: list[float] = field(default_factory=list)  # few, and an empty deque takes 0.7 KB
     _in_flight: _InFlight = field(default_factory=_InFlight)
+    _unchecked_ms: float = 0.0
 
     def observe(self, event: Mapping[str, Any], transcription_model: str | None = None) -> None:
         """Take the usage from an event of the model that bears one.
@@ -137,13 +137,14 @@ class Meter:
     def delivered(self, audio_ms: float) -> bool:
         """Count a streaming event of the model; True about once in a second's worth: time to look at the budget."""
         self.audio_out_ms += audio_ms
-        flight = self._in_flight
-        if not audio_ms:
-            flight.text_events += 1
-        flight.unchecked += audio_ms / _MS_PER_TOKEN_OUT or 1
-        if flight.unchecked < _TOKENS_BETWEEN_CHECKS:
+        if audio_ms:
+            self._unchecked_ms += audio_ms
+        else:
+            self._in_flight.text_events += 1
+            self._unchecked_ms += _MS_PER_TOKEN_OUT
+        if self._unchecked_ms < _MS_BETWEEN_CHECKS:
             return False
-        flight.unchecked = 0
+        self._unchecked_ms = 0.0
         return True
 
     def refused(self, now: float, limits: Limits) -> bool:

@@ -16,8 +16,10 @@ from picows import WSMsgType, WSTransport
 HEADER_ROOM: Final = 14
 """What picows wants before a message that it makes a frame of where it lies."""
 _TEXT: Final = WSMsgType.TEXT
-_MOST_FRAMES: Final = 16
-"""Gathered for one connection, so that congestion is noticed."""
+_LONG: Final = 126
+"""A length from here on is written in two bytes more."""
+_MOST_PIECES: Final = 32
+"""Gathered for one connection, two for each frame, so that congestion is noticed."""
 
 
 class Burst:
@@ -29,38 +31,43 @@ class Burst:
 
     def __init__(self) -> None:
         self.is_on = False
-        self._frames: defaultdict[asyncio.Transport, list[bytes]] = defaultdict(list)
+        self._pieces: defaultdict[asyncio.Transport, list[bytes]] = defaultdict(list)
 
-    def add(self, transport: asyncio.Transport, frame: bytes) -> None:
-        """Write a frame when the read is over, after those added before."""
-        frames = self._frames[transport]
-        frames.append(frame)
-        if len(frames) == _MOST_FRAMES:
-            _write(transport, self._frames.pop(transport))
+    def add(self, transport: asyncio.Transport, frame: bytes, after: bytes = b"") -> None:
+        """Write a frame, or ``after`` its header what is in it, when the read is over; after those added before."""
+        pieces = self._pieces[transport]
+        pieces += (after, frame)
+        if len(pieces) == _MOST_PIECES:
+            _write(transport, self._pieces.pop(transport))
 
     def write(self) -> None:
         """Write what was gathered: the read is over, or something else must come after it."""
         self.is_on = False
-        while self._frames:
-            _write(*self._frames.popitem())
+        while self._pieces:
+            _write(*self._pieces.popitem())
 
 
 burst: Final = Burst()
 
 
-def _write(transport: asyncio.Transport, frames: list[bytes]) -> None:
+def _write(transport: asyncio.Transport, pieces: list[bytes]) -> None:
     if not transport.is_closing():
-        transport.write(b"".join(frames))
+        transport.write(b"".join(pieces))
 
 
-class Framer:
-    """Makes text frames as picows makes those that it sends; a client's are masked. Keeps nothing of them."""
+def header(size: int) -> bytes:
+    """What comes before a server's message of less than 64 KiB, which is sent as it is (RFC 6455 §5.2)."""
+    return b"\x81%c" % size if size < _LONG else b"\x81\x7e" + size.to_bytes(2)
 
-    def __init__(self, *, is_client: bool) -> None:
+
+class Masking:
+    """Makes a client's text frames as picows makes those that it sends, masked. Keeps nothing of them."""
+
+    def __init__(self) -> None:
         sheet = _Sheet()
         self._take = sheet.take
         # The stub knows no constructor.
-        picows = WSTransport(is_client, sheet, logging.getLogger("picows"), sheet)  # type: ignore[call-arg]
+        picows = WSTransport(True, sheet, logging.getLogger("picows"), sheet)  # type: ignore[call-arg]
         self._send = picows.send_reuse_external_bytearray
 
     def frame(self, text: bytes) -> bytes:

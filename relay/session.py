@@ -94,7 +94,9 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web
                 try:
                     session.check_dialect()
                     await session.spending.check()
-                    lease = relay.leases.hold(redemption.claims, session_id, session.renewed, along=session.markers)
+                    lease = relay.leases.hold(
+                        redemption.claims, session_id, session.renewed, along=session.markers, beside=session.report
+                    )
                     async with lease as (lost, marks):
                         session.check_not_revoked(marks)
                         lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
@@ -197,16 +199,17 @@ class Session:
             return False
         return not self._was_ordered and await self._redemption.give_back()
 
-    async def renewed(self, marks: list[Any]) -> None:
-        """The lease was renewed: an order may have gone unheard, a quota been used up. Raises RedisUnavailable.
-
-        ``marks`` answer ``markers``.
-        """
+    def renewed(self, marks: list[Any]) -> None:
+        """The lease was renewed: an order may have gone unheard. ``marks`` answer ``markers``."""
         self._obey(read_markers(self.identity, marks))
-        if self._is_live and await self.spending.add(self._used()):
-            self.end(Ending.QUOTA)
         self._telemetry.used_so_far(self._meter)
-        await self._list()
+
+    async def report(self) -> None:
+        """Tell quotas and operators what was used so far; a quota may be used up. Raises RedisUnavailable."""
+        if self._is_live:
+            is_used_up, _ = await asyncio.gather(self.spending.add(self._used()), self._list())
+            if is_used_up:
+                self.end(Ending.QUOTA)
 
     def _obey(self, why: Why | None) -> None:
         if why is not None:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Sequence
 from hashlib import sha1
 from typing import Any, Final, TypeAlias
 
+from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
@@ -64,7 +65,9 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
         """Past redis-py's commands and pipelines, which take half as much of our time again, and twice as much."""
         connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call] # redis-py's own
         try:
-            await connection.send_packed_command(connection.pack_commands(commands))
+            # redis-py packs in Python where it is not asked to, which is half of what a question costs.
+            packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type] # any length
+            await connection.send_packed_command(packed)
             return [await _answer(connection) for _ in commands]
         finally:
             await self.connection_pool.release(connection)

@@ -40,7 +40,7 @@ def test_an_idle_bucket_holds_no_more_than_its_capacity() -> None:
 
 @pytest.mark.parametrize("amount", [0.0, 5.0])
 def test_what_is_refused_takes_nothing(amount: float) -> None:
-    bucket = Bucket(10, 0, 0.0)
+    bucket = Bucket(10, 1e-9, 0.0)
     assert not bucket.take(10.5, 0.0)
     assert bucket.take(amount, 0.0)
     assert bucket.take(10 - amount, 0.0)

@@ -353,9 +353,9 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     write = picows_burst._write
 
-    def count(transport: asyncio.Transport, frames: list[bytes]) -> None:
-        seen.append(len(frames))
-        write(transport, frames)
+    def count(transport: asyncio.Transport, pieces: list[bytes]) -> None:
+        seen.append(len(pieces) // 2)
+        write(transport, pieces)
 
     monkeypatch.setattr(picows_burst, "_write", count)
     return seen
@@ -370,6 +370,20 @@ async def test_answers_to_frames_that_came_together_are_one_write(line: Line, wr
     line.write(client_frame(TEXT, b"d"))  # alone, it goes as picows sends
     assert await line.frame() == (TEXT, b"d")
     assert writes == [3]
+
+
+async def test_frames_of_every_length_s_spelling_arrive_whole(line: Line, writes: list[int]) -> None:
+    sizes = (0, 1, 125, 126, 127, 255, 256, 8_192)
+    answers = [bytes(97 + n % 26 for n in range(size)) for size in sizes]
+
+    def answer_at_length(_: bytes) -> None:
+        for answer in answers:
+            line.channel.send(answer)
+
+    line.channel.on_frame = answer_at_length
+    line.write(client_frame(TEXT, b"a"), client_frame(TEXT, b"b"))
+    assert [await line.frame() for _ in range(2 * len(sizes))] == [(TEXT, answer) for answer in answers] * 2
+    assert writes == [2 * len(sizes)]
 
 
 async def test_pongs_and_pings_keep_their_place_among_them(line: Line) -> None:
@@ -407,7 +421,7 @@ async def test_a_connection_that_was_lost_meanwhile_gets_nothing(line: Line) -> 
     burst.is_on = True
     line.channel.send(b"x")
     burst.write()
-    assert not burst._frames
+    assert not burst._pieces
 
 
 # --- masks ---

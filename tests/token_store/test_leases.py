@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ import relay.leases
 from local_cloud.redis_server import RedisServer
 from relay.leases import Leases, SessionCeilings
 from service_kit.errors import Refusal
-from service_kit.redis_asking import Question
-from service_kit.redis_client import Pseudonyms, RedisClient, connect
+from service_kit.redis_asking import Command, Question
+from service_kit.redis_client import DirectClient, Pseudonyms, RedisClient, RedisUnavailable, connect
 from service_kit.session_token import Claims
 from tests.examples import KEY, claims
 from tests.redis_cluster import client_of
@@ -279,9 +280,59 @@ async def test_what_is_asked_along_is_answered_with_the_lease_and_with_each_rene
     monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.1)
     key = "airlock:test:mark"
     heard: asyncio.Queue[list[Any]] = asyncio.Queue()
-    lease = make_leases(redis).hold(claims(), "sess_1", heard.put, along=lambda: [Question(key, ("GET", key))])
+    lease = make_leases(redis).hold(claims(), "sess_1", heard.put_nowait, along=lambda: [Question(key, ("GET", key))])
     async with lease as (_, answers), asyncio.timeout(5):
         assert answers == [None]
         await redis.set(key, "x")
         while await heard.get() != [b"x"]:
             pass
+
+
+async def test_what_is_asked_beside_a_renewal_goes_the_same_way(
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(redis, DirectClient):
+        pytest.skip("a cluster's nodes are asked each by itself")
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.05)
+    renewals: asyncio.Queue[list[Any]] = asyncio.Queue()
+    ways: list[int] = []
+    ask = redis._over_one_connection
+
+    async def count(commands: Sequence[Command]) -> list[Any]:
+        ways.append(len(commands))
+        return await ask(commands)
+
+    async def ask_too() -> None:
+        await redis.ask_all(Question("airlock:test:x", ("GET", "airlock:test:x")))
+
+    async with make_leases(redis).hold(claims(), "sess_1", renewals.put_nowait, beside=ask_too), asyncio.timeout(5):
+        await renewals.get()  # scripts are known from here on
+        monkeypatch.setattr(redis, "_over_one_connection", count)
+        await renewals.get()
+    assert ways[0] == 3
+
+
+async def test_what_is_asked_beside_a_renewal_may_fail(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.05)
+    renewals: asyncio.Queue[list[Any]] = asyncio.Queue()
+
+    async def ask_in_vain() -> None:
+        raise RedisUnavailable("this alone")
+
+    lease = make_leases(redis).hold(claims(), "sess_1", renewals.put_nowait, beside=ask_in_vain)
+    async with lease as (lost, _), asyncio.timeout(5):
+        for _ in range(3):
+            await renewals.get()
+        assert not lost.done()
+
+
+async def test_what_breaks_beside_a_renewal_loses_the_lease(
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.01)
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    async with make_leases(redis).hold(claims(), "sess_1", beside=broken) as (lost, _), asyncio.timeout(5):
+        await lost
