@@ -57,15 +57,11 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 """
 
 
-def _nothing() -> Sequence[Question]:
+def _nothing() -> tuple[()]:
     return ()
 
 
 def _ignore(_answers: list[Any]) -> None:
-    return
-
-
-async def _do_nothing() -> None:
     return
 
 
@@ -139,13 +135,13 @@ class Leases:
         renewed: Callable[[list[Any]], None] = _ignore,
         *,
         along: Callable[[], Sequence[Question]] = _nothing,
-        beside: Callable[[], Awaitable[None]] = _do_nothing,
+        beside: Callable[[], Sequence[Awaitable[None]]] = _nothing,
     ) -> AsyncIterator[Lease]:
         """Hold both slots for as long as the block runs.
 
         What Redis is asked ``along`` is asked on the same way and first, when the slots are taken and each time they
-        are renewed, about every 10 s; then ``renewed`` is called with the answers. ``beside`` is awaited while they are
-        renewed, so that what it asks goes the same way; that may fail.
+        are renewed, about every 10 s; then ``renewed`` is called with the answers. What ``beside`` returns is awaited
+        while they are renewed, so that what it asks at once goes the same way; that may fail.
         Raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
         """
         slots = self.slots(claims)
@@ -205,7 +201,7 @@ class Leases:
         session_id: str,
         along: Callable[[], Sequence[Question]],
         renewed: Callable[[list[Any]], None],
-        beside: Callable[[], Awaitable[None]],
+        beside: Callable[[], Sequence[Awaitable[None]]],
         over: asyncio.Future[None],
     ) -> bool:
         """Renew the slots until it is ``over``; returns whether they were lost, having run out before."""
@@ -218,10 +214,9 @@ class Leases:
                 return False
             asked_at = loop.time()
             renewals = [self._renew.question(slot.key, session_id, LEASE_SECONDS * 1000) for slot in slots]
-            answers, failure = await asyncio.gather(
-                self._redis.ask_all(*along(), *renewals), beside(), return_exceptions=True
-            )
-            for error in (answers, failure):
+            asking = self._redis.ask_all(*along(), *renewals)
+            answers, *others = await asyncio.gather(asking, *beside(), return_exceptions=True)
+            for error in (answers, *others):
                 if isinstance(error, BaseException) and not isinstance(error, RedisUnavailable):
                     raise error
             if not isinstance(answers, BaseException):

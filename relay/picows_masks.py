@@ -27,17 +27,22 @@ def _random_numbers() -> Iterator[int]:
 
 def _smallest_state() -> memoryview | None:
     """Give glibc's ``rand()`` the smallest of its states: a number, after a word that says so. None elsewhere."""
-    if not hasattr(_libc, "initstate"):
+    if not hasattr(_libc, "gnu_get_libc_version"):
         return None
-    room = ctypes.create_string_buffer(_SMALLEST_STATE_BYTES)
     _libc.initstate.argtypes = [ctypes.c_uint, ctypes.c_char_p, ctypes.c_size_t]
-    _libc.initstate(1, room, _SMALLEST_STATE_BYTES)
+    _libc.initstate.restype = _libc.setstate.restype = ctypes.c_void_p
+    _libc.setstate.argtypes = [ctypes.c_void_p]
+    room = ctypes.create_string_buffer(_SMALLEST_STATE_BYTES)
+    usual = _libc.initstate(1, room, _SMALLEST_STATE_BYTES)
     state = memoryview(room).cast("B").cast("I")
     drawn = []
     for seed in (1, 2, 1):
         state[1] = seed
         drawn.append(_libc.rand())
-    return state if drawn[0] == drawn[2] != drawn[1] else None
+    if drawn[0] == drawn[2] != drawn[1]:
+        return state
+    _libc.setstate(usual)
+    return None
 
 
 _STATE: Final = _smallest_state()

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -95,7 +96,7 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web
                     session.check_dialect()
                     await session.spending.check()
                     lease = relay.leases.hold(
-                        redemption.claims, session_id, session.renewed, along=session.markers, beside=session.report
+                        redemption.claims, session_id, session.renewed, along=session.markers, beside=session.reports
                     )
                     async with lease as (lost, marks):
                         session.check_not_revoked(marks)
@@ -204,12 +205,13 @@ class Session:
         self._obey(read_markers(self.identity, marks))
         self._telemetry.used_so_far(self._meter)
 
-    async def report(self) -> None:
-        """Tell quotas and operators what was used so far; a quota may be used up. Raises RedisUnavailable."""
-        if self._is_live:
-            is_used_up, _ = await asyncio.gather(self.spending.add(self._used()), self._list())
-            if is_used_up:
-                self.end(Ending.QUOTA)
+    def reports(self) -> list[Awaitable[None]]:
+        """What tells quotas and operators what was used so far. Each raises RedisUnavailable."""
+        return [self._spend(), self._list()] if self._is_live else []
+
+    async def _spend(self) -> None:
+        if await self.spending.add(self._used()):
+            self.end(Ending.QUOTA)
 
     def _obey(self, why: Why | None) -> None:
         if why is not None:

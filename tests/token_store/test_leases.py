@@ -305,7 +305,8 @@ async def test_what_is_asked_beside_a_renewal_goes_the_same_way(
     async def ask_too() -> None:
         await redis.ask_all(Question("airlock:test:x", ("GET", "airlock:test:x")))
 
-    async with make_leases(redis).hold(claims(), "sess_1", renewals.put_nowait, beside=ask_too), asyncio.timeout(5):
+    lease = make_leases(redis).hold(claims(), "sess_1", renewals.put_nowait, beside=lambda: [ask_too()])
+    async with lease, asyncio.timeout(5):
         await renewals.get()  # scripts are known from here on
         monkeypatch.setattr(redis, "_over_one_connection", count)
         await renewals.get()
@@ -319,7 +320,7 @@ async def test_what_is_asked_beside_a_renewal_may_fail(redis: RedisClient, monke
     async def ask_in_vain() -> None:
         raise RedisUnavailable("this alone")
 
-    lease = make_leases(redis).hold(claims(), "sess_1", renewals.put_nowait, beside=ask_in_vain)
+    lease = make_leases(redis).hold(claims(), "sess_1", renewals.put_nowait, beside=lambda: [ask_in_vain()])
     async with lease as (lost, _), asyncio.timeout(5):
         for _ in range(3):
             await renewals.get()
@@ -334,5 +335,5 @@ async def test_what_breaks_beside_a_renewal_loses_the_lease(
     async def broken() -> None:
         raise ZeroDivisionError
 
-    async with make_leases(redis).hold(claims(), "sess_1", beside=broken) as (lost, _), asyncio.timeout(5):
+    async with make_leases(redis).hold(claims(), "sess_1", beside=lambda: [broken()]) as (lost, _), asyncio.timeout(5):
         await lost
