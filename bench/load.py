@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import sys
 import time
@@ -274,8 +275,9 @@ async def _sampled(order: Flow, traffic: Traffic, pid: int) -> array[float]:
     """Sleep, and tell every now and then how it goes; all trips. Raises WentWrong."""
     began, every = _now(), array("d")
     cpu, received = process_tree.cpu_ns(pid), traffic.received
-    while (at := _now() - began) < order.seconds:
-        await asyncio.sleep(min(order.sample_every_seconds, order.seconds - at))
+    for number in range(1, math.ceil(order.seconds / order.sample_every_seconds) + 1):
+        # By number, not until the time is over: the event loop may wake up a fraction of a millisecond early.
+        await asyncio.sleep(began + min(number * order.sample_every_seconds, order.seconds) - _now())
         traffic.check()
         trips, traffic.trips = traffic.trips, array("d")
         some = trips[::SAMPLED_TRIPS]
