@@ -214,6 +214,8 @@ class UpstreamSocket(aiohttp.ClientWebSocketResponse[Any]):
 class AiohttpWebSockets:
     """Channels of both sides on aiohttp; ``http`` is the client that dials (see :func:`open_client`)."""
 
+    hand_over = False
+
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
 

@@ -25,6 +25,7 @@ from relay.replay import ReplayAlarm
 from relay.secrets import RelaySecrets
 from relay.session import Relay, run_session
 from relay.settings import RelaySettings, WebSocketLibrary
+from relay.upgrade import Serving, Upgrade
 from relay.upstream import Upstream
 from relay.upstream_check import check_upstreams
 from relay.upstream_credentials import open_credentials
@@ -58,6 +59,7 @@ SETTINGS: Final = web.AppKey("settings", RelaySettings)
 CODEC: Final = web.AppKey("codec", SessionTokenCodec)
 LIVE: Final = web.AppKey("live", LiveSessions)
 RELAY: Final = web.AppKey("relay", Relay)
+SERVING: Final = web.AppKey("serving", Serving)
 TALLY: Final = web.AppKey("tally", Tally)
 READINESS: Final = web.AppKey("readiness", Readiness)
 
@@ -79,6 +81,7 @@ def create_app(
     app[CODEC] = codec = SessionTokenCodec((), settings.airlock_env)
     secrets.follow(lambda current: codec.use_keys(current.signing_keys))
     app[LIVE] = live = LiveSessions(settings.max_sessions)
+    app[SERVING] = serving = Serving()
     app[TALLY] = tally
     app[READINESS] = Readiness(redis=redis.answers, secrets=secrets.are_good)
 
@@ -127,6 +130,7 @@ def create_app(
             check = asyncio.create_task(check_upstreams(checked, models, own_tls))
             with Pulse(telemetry, lambda: look_at(live, telemetry)).beating():
                 yield
+            await serving.close()
             check.cancel()
             await asyncio.wait([check])
             await alarm.close()
@@ -153,7 +157,7 @@ async def _open(library: WebSocketLibrary, tls: ssl.SSLContext) -> AsyncIterator
 
 async def _realtime(request: web.Request) -> web.StreamResponse:
     """``GET /v1/realtime``: admit, then run the session. Raises Refusal."""
-    app, relay = request.app, request.app[RELAY]
+    app, relay, upgrade = request.app, request.app[RELAY], Upgrade(request)
     settings = app[SETTINGS]
     try:
         ticket = admit(
@@ -171,8 +175,10 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
             relay.connects.count_refused(request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
         except TooManyConnects as too_many:
             told = too_many
-        return await relay.refusals.answer(request, told, by_close=by_close, subprotocol=REALTIME_SUBPROTOCOL)
-    return await run_session(request, ticket, relay)
+        serving = relay.refusals.answer(upgrade, told, by_close=by_close, subprotocol=REALTIME_SUBPROTOCOL)
+    else:
+        serving = run_session(upgrade, ticket, relay)
+    return await app[SERVING].serve(upgrade, serving)
 
 
 async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets], start: Start) -> None:

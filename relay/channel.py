@@ -98,7 +98,13 @@ class NotConnected(Exception):
 
 
 class WebSockets(Protocol):
-    """One WebSocket library: makes channels of both sides."""
+    """One WebSocket library: makes channels of both sides.
+
+    Attributes:
+        hand_over: whether aiohttp has no part in an accepted connection once its channel is read.
+    """
+
+    hand_over: bool
 
     async def accept(
         self, request: web.Request, *, subprotocol: str | None, max_message_bytes: int

@@ -29,7 +29,7 @@ from relay.channel import (
     sendable_code,
 )
 from relay.picows_burst import HEADER_ROOM, Masking, burst, header
-from relay.picows_connection import Connection
+from relay.picows_connection import Connection, let_go
 from relay.picows_masks import choose_next_mask
 from service_kit.errors import close_reason
 
@@ -97,13 +97,13 @@ class PicowsChannel(WSListener):
         if transport is None or transport.is_closing():
             self.on_lost()
             return
-        connection = Connection(self, self._max_message_bytes, http=http)
+        connection = Connection(self, self._max_message_bytes)
         connection.take_over(transport)
         read_already = _ReadAlready()
         # Not our own set_parser, which looks for unmasked frames: picows does.
         web.RequestHandler.set_parser(http, read_already)  # type: ignore[arg-type] # asks for no more than that
         connection.feed_data(read_already.take())
-        http.keep_alive(False)
+        let_go(http)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

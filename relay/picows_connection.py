@@ -52,6 +52,22 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _WEBSOCKET_GUID, usedforsecurity=False).digest()).decode()
 
 
+def replace_protocol(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
+    """Let ``protocol`` read on. uvloop would keep a method of the one before, and so all that belongs to that."""
+    transport.set_protocol(_NOBODY)
+    transport.set_protocol(protocol)
+
+
+_NOBODY: Final = asyncio.Protocol()
+
+
+def let_go(http: web.RequestHandler) -> None:
+    """Have aiohttp forget a connection that others carry on with: for aiohttp it is gone."""
+    http.keep_alive(False)
+    http.transport = None  # which it would close
+    http.connection_lost(None)
+
+
 class Told(Protocol):
     """What a connection tells its channel, which is a picows listener too.
 
@@ -88,24 +104,13 @@ class Dial:
 
 
 class Connection(WSProtocol):  # type: ignore[misc] # see the import
-    """One connection to a browser or, with a ``dial``, to a model.
+    """One connection to a browser or, with a ``dial``, to a model."""
 
-    With ``http``, aiohttp's connection that it was before, aiohttp learns when it is gone.
-    """
-
-    def __init__(
-        self,
-        channel: Told,
-        max_message_bytes: int,
-        *,
-        dial: Dial | None = None,
-        http: web.RequestHandler | None = None,
-    ) -> None:
+    def __init__(self, channel: Told, max_message_bytes: int, *, dial: Dial | None = None) -> None:
         assert isinstance(channel, WSListener)  # noqa: S101 - both is what a channel is
         self._channel = channel
         self._max_message_bytes = max_message_bytes
         self._is_client = dial is not None
-        self._http = http
         self._is_outgrown = False
         super().__init__(
             dial and dial.host,
@@ -127,7 +132,7 @@ class Connection(WSProtocol):  # type: ignore[misc] # see the import
 
     def take_over(self, transport: asyncio.Transport) -> None:
         """Carry on with a connection that is upgraded already."""
-        transport.set_protocol(self)
+        replace_protocol(transport, self)
         if self._is_client:
             without_request = _WithoutRequest(transport)
             self.connection_made(without_request)
@@ -179,19 +184,13 @@ class Connection(WSProtocol):  # type: ignore[misc] # see the import
             return
         if isinstance(transport, _WithoutRequest):
             transport = transport.transport
-        http, self._http = self._http, None
-        successor = Connection(
-            self._channel, self._max_message_bytes, dial=Dial() if self._is_client else None, http=http
-        )
+        successor = Connection(self._channel, self._max_message_bytes, dial=Dial() if self._is_client else None)
         successor.take_over(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         super().connection_lost(error)
         self._channel.on_lost()
-        if self._http is not None:
-            self._http.connection_lost(error)
-            self._http = None
 
     def abort(self) -> None:
         """Cut the connection, if there is one."""

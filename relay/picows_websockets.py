@@ -16,7 +16,7 @@ from picows import WSHandshakeError
 from relay.channel import NotConnected, OpenChannel
 from relay.memory import give_back
 from relay.picows_channel import PicowsChannel
-from relay.picows_connection import Connection, Dial, accept_key
+from relay.picows_connection import Connection, Dial, accept_key, replace_protocol
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _MAX_HEAD_BYTES: Final = 16_384
@@ -25,6 +25,8 @@ _CONNECTION_LINE: Final = re.compile(rb"(?i)\r\nconnection:([^\r\n]*)")
 
 class PicowsWebSockets:
     """Channels of both sides on picows, with one TLS context for all that is dialled."""
+
+    hand_over = True
 
     def __init__(self, user_agent: str, tls: ssl.SSLContext) -> None:
         self._user_agent = user_agent
@@ -116,7 +118,7 @@ class _Upgrading(asyncio.Protocol):
         if _END_OF_HEAD in self._read or len(self._read) > _MAX_HEAD_BYTES:
             head, end, rest = self._read.partition(_END_OF_HEAD)
             assert self._transport is not None  # noqa: S101 - it was made before anything came
-            self._transport.set_protocol(self._connection)
+            replace_protocol(self._transport, self._connection)
             self._connection.feed_data(_with_plain_connection(head) + end + rest)
 
     def connection_lost(self, exc: Exception | None) -> None:

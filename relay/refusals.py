@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import web
 
 from relay.channel import WebSockets
 from relay.connect_rates import TooManyConnects
 from relay.endings import NORMAL
 from relay.events import encode, new_event_id
 from relay.live_sessions import LiveSessions
+from relay.upgrade import Upgrade
 from service_kit.edge import ADDRESS_PSEUDONYM
 from service_kit.errors import Refusal
 from service_kit.tally import Tally
-from service_kit.web import REQUEST_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,44 +27,41 @@ class Refusals:
 
     async def answer(
         self,
-        request: web.Request,
+        upgrade: Upgrade,
         refusal: Refusal,
         *,
         by_close: bool,
         subprotocol: str | None = None,
         token_id: str | None = None,
-    ) -> web.StreamResponse:
+    ) -> None:
         """Answer by a WebSocket, where the client can read nothing else. Raises the refusal where HTTP tells it.
 
         ``token_id`` is of a token that was proven genuine.
         """
-        _note(request, refusal, token_id)
+        _note(upgrade, refusal, token_id)
         if not by_close:
             raise refusal
         with self.live.goodbye() as may_tell:
             if not may_tell:
                 raise refusal
             self.tally.refused(refusal.code)
-            return await refuse_by_close(request, refusal, subprotocol, self.websockets)
+            await refuse_by_close(upgrade, refusal, subprotocol, self.websockets)
 
 
-async def refuse_by_close(
-    request: web.Request, refusal: Refusal, subprotocol: str | None, websockets: WebSockets
-) -> web.StreamResponse:
+async def refuse_by_close(upgrade: Upgrade, refusal: Refusal, subprotocol: str | None, websockets: WebSockets) -> None:
     """Say no to a client that cannot read a failed upgrade: upgrade, one ``error`` event, close."""
     try:
-        response, channel = await websockets.accept(request, subprotocol=subprotocol, max_message_bytes=1024)
+        channel = await upgrade.accept(websockets, subprotocol=subprotocol, max_message_bytes=1024)
     except ConnectionError:
-        return web.Response()
+        return
     async with channel:
-        channel.send(encode(refusal.event(request[REQUEST_ID], new_event_id())))
+        channel.send(encode(refusal.event(upgrade.request_id, new_event_id())))
         await channel.close(refusal.close or NORMAL, refusal.code)
-    return response
 
 
-def _note(request: web.Request, refusal: Refusal, token_id: str | None) -> None:
+def _note(upgrade: Upgrade, refusal: Refusal, token_id: str | None) -> None:
     """Write the audit line; of an address that connects too often only one per minute, or it would fill the log."""
-    log = structlog.get_logger().bind(request_id=request[REQUEST_ID], address=request[ADDRESS_PSEUDONYM])
+    log = structlog.get_logger().bind(request_id=upgrade.request_id, address=upgrade.request[ADDRESS_PSEUDONYM])
     if token_id is not None:
         log = log.bind(token_id=token_id)
     if not isinstance(refusal, TooManyConnects):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
 
 from relay.admission import Ticket
 from relay.beta_channel import BetaChannel
@@ -34,6 +33,7 @@ from relay.refusals import Refusals
 from relay.replay import ReplayAlarm
 from relay.session_telemetry import SessionTelemetry
 from relay.spending import Spending, usage_of
+from relay.upgrade import Upgrade
 from relay.upstreams import Upstreams
 from relay.wire import Wire
 from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM
@@ -48,7 +48,6 @@ from service_kit.revocation import Identity, Revocations, Why, read_markers
 from service_kit.tally import Tally
 from service_kit.telemetry import Telemetry
 from service_kit.telemetry.trace_context import TRACEPARENT
-from service_kit.web import REQUEST_ID
 
 _ENDING: Final = {
     Why.REVOKED: (Ending.REVOKED, "session_revoked"),
@@ -80,16 +79,17 @@ class Relay:
     replica: str
 
 
-async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web.StreamResponse:
+async def run_session(upgrade: Upgrade, ticket: Ticket, relay: Relay) -> None:
     """Carry one admitted connection through its session. Raises Refusal while the client can read an HTTP status."""
     session_id = "sess_" + secrets.token_hex(12)
-    telemetry = SessionTelemetry(relay.telemetry, request.headers.getall(TRACEPARENT, []), request[REQUEST_ID])
+    traceparents = upgrade.request.headers.getall(TRACEPARENT, [])
+    telemetry = SessionTelemetry(relay.telemetry, traceparents, upgrade.request_id)
     try:
-        relay.connects.count_genuine(request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
+        relay.connects.count_genuine(upgrade.request[ADDRESS_PSEUDONYM], asyncio.get_running_loop().time())
         with relay.live.place():
-            redemption = await relay.redemptions.redeem(ticket, session_id, request[ADDRESS])
+            redemption = await relay.redemptions.redeem(ticket, session_id, upgrade.request[ADDRESS])
             telemetry.redeemed(redemption.claims, session_id, ticket.keys.token_id)
-            session = Session(request, ticket, relay, redemption, session_id, telemetry)
+            session = Session(upgrade, ticket, relay, redemption, session_id, telemetry)
             # Listed before it looks for its markers, so that no order can fall between the two.
             with relay.live.listed(session):
                 try:
@@ -101,23 +101,22 @@ async def run_session(request: web.Request, ticket: Ticket, relay: Relay) -> web
                     async with lease as (lost, marks):
                         session.check_not_revoked(marks)
                         lost.add_done_callback(lambda _: session.end(Ending.LEASE_LOST))
-                        response = await session.run()
+                        await session.run()
                 except Refusal as refusal:  # no beta here, an order, no quota left, no lease, or Redis is away
                     if not await session.give_back():
                         without_token(refusal)
                     raise
                 await session.unlist()  # no renewal can list it again
-            return response
     except Refusal as refusal:
         telemetry.refused(refusal)
         token_id = ticket.keys.token_id
         if isinstance(refusal, TokenUsed):
             log = structlog.get_logger().bind(
-                request_id=request[REQUEST_ID], token_id=token_id, address=request[ADDRESS_PSEUDONYM]
+                request_id=upgrade.request_id, token_id=token_id, address=upgrade.request[ADDRESS_PSEUDONYM]
             )
             relay.replay_alarm.consider(refusal.replay, token_id, log)
-        return await relay.refusals.answer(
-            request, refusal, by_close=ticket.by_subprotocol, subprotocol=ticket.subprotocol, token_id=token_id
+        await relay.refusals.answer(
+            upgrade, refusal, by_close=ticket.by_subprotocol, subprotocol=ticket.subprotocol, token_id=token_id
         )
 
 
@@ -126,7 +125,7 @@ class Session:
 
     def __init__(
         self,
-        request: web.Request,
+        upgrade: Upgrade,
         ticket: Ticket,
         relay: Relay,
         redemption: Redemption,
@@ -135,7 +134,7 @@ class Session:
     ) -> None:
         self._telemetry = telemetry
         claims = redemption.claims
-        self._request = request
+        self._upgrade = upgrade
         self._ticket = ticket
         self._relay = relay
         self._redemption = redemption
@@ -162,7 +161,7 @@ class Session:
         self._particulars = Particulars(session_id, ticket.keys.token_id, self._subject, claims, time.time())
         self._log = structlog.get_logger().bind(
             session_id=session_id,
-            request_id=request[REQUEST_ID],
+            request_id=upgrade.request_id,
             token_id=ticket.keys.token_id,
             subject=self._subject,
             tenant=claims.tenant,
@@ -230,31 +229,33 @@ class Session:
             entry = self._particulars.entry(usage, ends_at=self._ends_at, replica=self._relay.replica)
             await self._relay.entries.put(entry)
 
-    async def run(self) -> web.StreamResponse:
-        """Live from the upgrade to the close; returns the answered upgrade."""
+    async def run(self) -> None:
+        """Live from the upgrade to the close."""
         self._log.info("redeem.ok")
         try:
-            response, browser = await self._relay.websockets.accept(
-                self._request,
+            browser = await self._upgrade.accept(
+                self._relay.websockets,
                 subprotocol=self._ticket.subprotocol,
                 max_message_bytes=self._claims.limits.max_message_bytes,
             )
         except ConnectionError:
             await self.give_back()
             self._account(over_by_browser(ChannelEnd(How.VANISHED)))
-            return web.Response()
+            return
         self._telemetry.upgraded()
         wire = self._wire = Wire(
             BetaChannel(browser) if self._ticket.speaks_beta else browser,
             self._claims,
             self._meter,
             self.end,
-            request_id=self._request[REQUEST_ID],
+            request_id=self._upgrade.request_id,
             speaks_airlock=self._ticket.speaks_airlock,
             telemetry=self._relay.telemetry,
         )
         browser.ended.add_done_callback(self._browser_ended)
         async with browser, contextlib.AsyncExitStack() as model_end:
+            if self._relay.websockets.hand_over:
+                self._upgrade.is_over()
             over = await self._until_over(wire, model_end)
             given_back = await self.give_back()
             if over.told and not given_back:
@@ -264,7 +265,6 @@ class Session:
                 wire.refuse(over.told)
             wire.tell(ended_event(receipt))
             await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose(), self._note_end())
-        return response
 
     async def _note_end(self) -> None:
         """Tell Redis that the session is over, without waiting for anybody's goodbye: it may come again at once."""

@@ -177,35 +177,6 @@ async def test_what_aiohttp_has_read_already_is_heard(websockets: PicowsWebSocke
         writer.close()
 
 
-async def test_aiohttp_learns_that_the_connection_is_gone(line: Line) -> None:
-    """Or it would count it for ever, and wait for it when it stops."""
-    server = line.server
-    assert len(server.connections) == 1
-    line.writer.transport.abort()
-    await line.end()
-    line.let_go.set()
-    async with asyncio.timeout(1):
-        while server.connections:  # noqa: ASYNC110 - its handler's end cannot be awaited
-            await asyncio.sleep(0)
-
-
-async def test_stopping_aiohttp_ends_a_connection_that_was_handed_over(websockets: PicowsWebSockets) -> None:
-    ends: asyncio.Queue[ChannelEnd] = asyncio.Queue()
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        response, channel = await websockets.accept(request, subprotocol=None, max_message_bytes=LARGEST)
-        async with channel:
-            ends.put_nowait(await asyncio.shield(channel.ended))
-        return response
-
-    async with asyncio.timeout(3):
-        async with serving(handle) as url:
-            _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
-            writer.write(HANDSHAKE)
-            await asyncio.sleep(0.1)  # for the upgrade
-        writer.close()
-
-
 # --- memory ---
 
 
