@@ -12,7 +12,8 @@ import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -39,7 +40,7 @@ class TokenExpired(Exception):
     """The token is ours, but its time is over."""
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, weakref=True):
     """What one session may use; see :class:`service_kit.profiles.ProfileLimits` for ranges and meaning."""
 
     max_session_seconds: int
@@ -67,7 +68,7 @@ class Quota(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return (self.seconds, self.tokens, self.micro_usd) != (None, None, None)
 
 
-class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, weakref=True):
     """The session the server decided on, and what of it a browser may still set or see.
 
     ``session`` is OpenAI's session object (``type`` and ``model`` included); ``open_fields`` are dotted paths in it.
@@ -151,16 +152,31 @@ class TokenKeys:
         return nonce + sealed
 
     def unseal(self, sealed: bytes) -> Claims:
-        """The claims of a sealed record. Raises InvalidToken when the record was altered or is another token's."""
+        """The claims of a sealed record. Raises InvalidToken when the record was altered or is another token's.
+
+        What many tokens of a profile have in common, and nobody changes, is the same object in all that are in use.
+        """
         try:
             plain = AESGCM(self._seal_key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self.token_id.encode())
-            return msgspec.json.decode(plain, type=Claims)
+            claims = msgspec.json.decode(plain, type=Claims)
         except (InvalidTag, ValueError, msgspec.DecodeError) as error:
             raise InvalidToken from error
+        return msgspec.structs.replace(claims, lock=_shared(claims.lock), limits=_shared(claims.limits))
 
     def digest(self, value: str) -> str:
         """A keyed digest, so that Redis can compare a value that it cannot read."""
         return hmac.digest(self._digest_key, value.encode(), "sha256").hex()[:32]
+
+
+_Part = TypeVar("_Part", Lock, Limits)
+_in_use: Final[WeakValueDictionary[bytes, Any]] = WeakValueDictionary()
+
+
+def _shared(part: _Part) -> _Part:
+    """One that is equal and in use already, or this one. Of what nobody uses any more nothing is kept."""
+    digest = hashlib.sha256(msgspec.json.encode(part, order="deterministic")).digest()
+    same: _Part = _in_use.setdefault(digest, part)
+    return same
 
 
 def _derive(secret: bytes, label: bytes, length: int) -> bytes:

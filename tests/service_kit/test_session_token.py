@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import secrets
 import string
+import weakref
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from service_kit.session_token import (
     TOKEN_ID_BYTES,
     TOKEN_PREFIX,
+    Claims,
     InvalidToken,
     SessionToken,
     SessionTokenCodec,
@@ -149,6 +152,28 @@ def test_claims_are_sealed_and_unsealed() -> None:
     sealed = keys.seal(claims(), NONCE)
     assert keys.unseal(sealed) == claims()
     assert b"canary" not in sealed
+
+
+def test_tokens_of_a_profile_share_lock_and_limits_for_as_long_as_they_are_in_use() -> None:
+    def unsealed(number: int, **changes: Any) -> Claims:
+        keys = TokenKeys.of(bytes([number]) * TOKEN_ID_BYTES)
+        return keys.unseal(keys.seal(claims(**changes), NONCE))
+
+    shorter = msgspec.structs.replace(claims().limits, max_session_seconds=11)
+    one, same, other = unsealed(1), unsealed(2, subject="other"), unsealed(3, limits=shorter)
+    assert one.lock is same.lock is other.lock
+    assert one.limits is same.limits
+    assert other.limits == shorter
+    kept = [weakref.ref(part) for part in (one.lock, one.limits, other.limits)]
+    del one, same, other
+    assert [part() for part in kept] == [None, None, None]
+
+
+def test_what_is_shared_is_what_was_sealed_also_where_python_calls_another_equal() -> None:
+    keys, numbers = TokenKeys.of(SECRET), [1, 1.0, True]
+    locks = [msgspec.structs.replace(claims().lock, session={"x": number}) for number in numbers]
+    unsealed = [keys.unseal(keys.seal(claims(lock=lock), NONCE)) for lock in locks]
+    assert [type(each.lock.session["x"]) for each in unsealed] == [int, float, bool]
 
 
 def test_an_altered_record_is_refused() -> None:
