@@ -7,11 +7,11 @@ away, a live session goes on until its lease would have run out, then ends, so t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from types import TracebackType
+from typing import Any, Final
 
 import structlog
 
@@ -65,18 +65,6 @@ def _ignore(_answers: list[Any]) -> None:
     return
 
 
-class Lease(NamedTuple):
-    """What a session holds.
-
-    Attributes:
-        lost: completes when the lease ran out.
-        answers: to what was asked along when it was taken.
-    """
-
-    lost: asyncio.Future[None]
-    answers: list[Any]
-
-
 @dataclass(frozen=True, slots=True)
 class SessionCeilings:
     """How many live sessions each kind of holder may have."""
@@ -127,8 +115,7 @@ class Leases:
             Slot(slots_key(self._environment, subject), claims.max_sessions_per_subject or per_subject),
         )
 
-    @contextlib.asynccontextmanager
-    async def hold(
+    def hold(
         self,
         claims: Claims,
         session_id: str,
@@ -136,32 +123,18 @@ class Leases:
         *,
         along: Callable[[], Sequence[Question]] = _nothing,
         beside: Callable[[], Sequence[Awaitable[None]]] = _nothing,
-    ) -> AsyncIterator[Lease]:
+    ) -> Lease:
         """Hold both slots for as long as the block runs.
 
         What Redis is asked ``along`` is asked on the same way and first, when the slots are taken and each time they
         are renewed, about every 10 s; then ``renewed`` is called with the answers. What ``beside`` returns is awaited
         while they are renewed, so that what it asks at once goes the same way; that may fail.
-        Raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
+        Its start raises Refusal: ``too_many_sessions``, or ``unavailable`` when Redis does not answer.
         """
-        slots = self.slots(claims)
-        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            answers = await self._take_all(slots, session_id, along())
-            over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            keeping = self._keep(slots, session_id, along, renewed, beside, over)
-            renewing = asyncio.create_task(keeping, name="lease renewal")
-            renewing.add_done_callback(lambda task: _note_lost(task, lost))
-            try:
-                yield Lease(lost, answers)
-            finally:
-                # Not cancelled: a renewal that Redis hears after the slots were freed would take them again.
-                over.set_result(None)
-                await asyncio.wait([renewing])
-        finally:
-            await self._free_all(slots, session_id)
+        return Lease(self, self.slots(claims), session_id, renewed, along, beside)
 
-    async def _take_all(self, slots: tuple[Slot, ...], session_id: str, along: Sequence[Question]) -> list[Any]:
+    async def take_all(self, slots: tuple[Slot, ...], session_id: str, along: Sequence[Question]) -> list[Any]:
+        """Take slots; the answers to what is asked along. Raises Refusal."""
         takes = [self._take.question(slot.key, session_id, LEASE_SECONDS * 1000, slot.ceiling) for slot in slots]
         try:
             answers = await self._redis.ask_all(*along, *takes)
@@ -171,7 +144,13 @@ class Leases:
             raise Refusal("too_many_sessions", retry_after=RETRY_AFTER_SECONDS)
         return answers[: len(along)]
 
-    async def _free_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
+    async def renew_all(self, slots: tuple[Slot, ...], session_id: str, along: Sequence[Question]) -> list[Any]:
+        """Renew slots; the answers to what is asked along. Raises RedisUnavailable."""
+        renewals = [self._renew.question(slot.key, session_id, LEASE_SECONDS * 1000) for slot in slots]
+        answers = await self._redis.ask_all(*along, *renewals)
+        return answers[: len(along)]
+
+    async def free_all(self, slots: tuple[Slot, ...], session_id: str) -> None:
         """Freeing what was never taken does nothing; what Redis does not hear now it is told again."""
         if not await self._are_freed(slots, session_id):
             freeing = asyncio.create_task(self._free_later(slots, session_id), name="lease freeing")
@@ -195,52 +174,110 @@ class Leases:
             if await self._are_freed(slots, session_id):
                 return
 
-    async def _keep(
-        self,
-        slots: tuple[Slot, ...],
-        session_id: str,
-        along: Callable[[], Sequence[Question]],
-        renewed: Callable[[list[Any]], None],
-        beside: Callable[[], Sequence[Awaitable[None]]],
-        over: asyncio.Future[None],
-    ) -> bool:
-        """Renew the slots until it is ``over``; returns whether they were lost, having run out before."""
-        loop = asyncio.get_running_loop()
-        runs_out = loop.time() + LEASE_SECONDS
-        renew_in = RENEW_SECONDS * _jitter()
-        while True:
-            await asyncio.wait([over], timeout=min(renew_in, max(0.0, runs_out - loop.time())))
-            if over.done():
-                return False
-            asked_at = loop.time()
-            renewals = [self._renew.question(slot.key, session_id, LEASE_SECONDS * 1000) for slot in slots]
-            asking = self._redis.ask_all(*along(), *renewals)
-            answers, *others = await asyncio.gather(asking, *beside(), return_exceptions=True)
-            for error in (answers, *others):
-                if isinstance(error, BaseException) and not isinstance(error, RedisUnavailable):
-                    raise error
-            if not isinstance(answers, BaseException):
-                runs_out = asked_at + LEASE_SECONDS
-                renew_in = RENEW_SECONDS * _jitter()
-                renewed(answers[: -len(slots)])
-            elif loop.time() >= runs_out:
-                return True
-            else:
-                renew_in = _jitter()
-
 
 def _jitter() -> float:
     """Sessions that started together, or failed together, must not ask together for ever."""
     return random.uniform(0.8, 1.0)  # noqa: S311 - no secret
 
 
-def _note_lost(renewing: asyncio.Task[bool], lost: asyncio.Future[None]) -> None:
-    """Whatever stopped the renewal but its owner, the slots are lost."""
-    if renewing.cancelled():
-        return
-    if (error := renewing.exception()) is not None:
-        structlog.get_logger().error("internal_error", error=type(error).__name__, at=where(error))
-    elif not renewing.result():
-        return
-    if not lost.done():
-        lost.set_result(None)
+class Lease:
+    """Both slots of one session; use as ``async with``, which gives what completes when they are lost, and the answers.
+
+    Between two renewals it is a timer and no task: there are as many as there are sessions.
+    """
+
+    __slots__ = (
+        "_along",
+        "_beside",
+        "_is_over",
+        "_leases",
+        "_lost",
+        "_renewed",
+        "_renewing",
+        "_runs_out",
+        "_session_id",
+        "_slots",
+        "_timer",
+    )
+
+    def __init__(
+        self,
+        leases: Leases,
+        slots: tuple[Slot, ...],
+        session_id: str,
+        renewed: Callable[[list[Any]], None],
+        along: Callable[[], Sequence[Question]],
+        beside: Callable[[], Sequence[Awaitable[None]]],
+    ) -> None:
+        self._leases = leases
+        self._slots = slots
+        self._session_id = session_id
+        self._renewed = renewed
+        self._along = along
+        self._beside = beside
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._runs_out = 0.0
+        self._is_over = False
+
+    async def __aenter__(self) -> tuple[asyncio.Future[None], list[Any]]:
+        try:
+            answers = await self._leases.take_all(self._slots, self._session_id, self._along())
+        except BaseException:
+            await self._leases.free_all(self._slots, self._session_id)
+            raise
+        self._runs_out = asyncio.get_running_loop().time() + LEASE_SECONDS
+        self._renew_in(RENEW_SECONDS * _jitter())
+        return self._lost, answers
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            # Not cancelled: a renewal that Redis hears after the slots were freed would take them again.
+            if self._renewing is not None:
+                await asyncio.wait([self._renewing])
+        finally:
+            await self._leases.free_all(self._slots, self._session_id)
+
+    def _renew_in(self, seconds: float) -> None:
+        if self._is_over:
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(min(seconds, max(0.0, self._runs_out - loop.time())), self._begin_to_renew)
+
+    def _begin_to_renew(self) -> None:
+        self._renewing = asyncio.create_task(self._renew(), name="lease renewal")
+        self._renewing.add_done_callback(self._note)
+
+    async def _renew(self) -> None:
+        loop = asyncio.get_running_loop()
+        asked_at = loop.time()
+        asking = self._leases.renew_all(self._slots, self._session_id, self._along())
+        answers, *others = await asyncio.gather(asking, *self._beside(), return_exceptions=True)
+        for error in (answers, *others):
+            if isinstance(error, BaseException) and not isinstance(error, RedisUnavailable):
+                raise error
+        if not isinstance(answers, BaseException):
+            self._runs_out = asked_at + LEASE_SECONDS
+            self._renewed(answers)
+            self._renew_in(RENEW_SECONDS * _jitter())
+        elif loop.time() < self._runs_out:
+            self._renew_in(_jitter())
+        else:
+            self._lose()
+
+    def _note(self, renewing: asyncio.Task[None]) -> None:
+        """Whatever stopped the renewal but its owner, the slots are lost."""
+        self._renewing = None
+        if not renewing.cancelled() and (error := renewing.exception()) is not None:
+            structlog.get_logger().error("internal_error", error=type(error).__name__, at=where(error))
+            self._lose()
+
+    def _lose(self) -> None:
+        if not self._lost.done():
+            self._lost.set_result(None)

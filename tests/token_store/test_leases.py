@@ -337,3 +337,34 @@ async def test_what_breaks_beside_a_renewal_loses_the_lease(
 
     async with make_leases(redis).hold(claims(), "sess_1", beside=lambda: [broken()]) as (lost, _), asyncio.timeout(5):
         await lost
+
+
+async def test_whoever_is_cut_off_while_a_renewal_is_on_its_way_holds_nothing_any_more(
+    redis: RedisClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.01)
+    renewals, goes_on, leave = 0, asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        nonlocal renewals
+        renewals += 1
+        leave.set()
+        await goes_on.wait()
+
+    async def hold() -> None:
+        async with make_leases(redis).hold(claims(), "sess_1", beside=lambda: [wait()]):
+            await leave.wait()
+
+    before = asyncio.all_tasks()
+    holding = asyncio.create_task(hold())
+    async with asyncio.timeout(5):
+        await leave.wait()
+        await asyncio.sleep(0)  # it waits for its renewal
+        holding.cancel()
+        await asyncio.wait([holding])
+        goes_on.set()
+        while asyncio.all_tasks() - before:  # noqa: ASYNC110 - the renewal has no event
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)  # ten renewals' time
+    assert renewals == 1
+    assert await redis.dbsize() == 0
