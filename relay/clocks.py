@@ -3,58 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 WARN_AT_SECONDS: Final = (60, 10)
 
 
+class Timed(Protocol):
+    """A session, as its clocks see it."""
+
+    def quiet_since(self) -> float:
+        """The event loop's time of the last activity."""
+
+    def warn(self, seconds_left: int) -> None:
+        """Its time will soon be up."""
+
+    def time_is_up(self) -> None:
+        """It has lasted as long as it may."""
+
+    def is_idle(self) -> None:
+        """Nothing has happened for too long."""
+
+
 class Clocks:
-    """Runs from its making until :meth:`stop`.
+    """Runs from its making until :meth:`stop`, by one timer: the next thing that may be due sets the one after it."""
 
-    ``quiet_since`` gives the event loop's time of the last activity; ``warn`` is given the seconds left.
-    """
+    __slots__ = ("_ends_at", "_idle_seconds", "_loop", "_session", "_strikes", "_timer")
 
-    def __init__(
-        self,
-        *,
-        max_session_seconds: int,
-        idle_seconds: int,
-        quiet_since: Callable[[], float],
-        warn: Callable[[int], None],
-        time_is_up: Callable[[], None],
-        is_idle: Callable[[], None],
-    ) -> None:
+    def __init__(self, session: Timed, *, max_session_seconds: int, idle_seconds: int) -> None:
+        self._session = session
         self._loop = asyncio.get_running_loop()
         self._ends_at = self._loop.time() + max_session_seconds
-        self._warn = warn
-        self._time_is_up = time_is_up
         self._idle_seconds = idle_seconds
-        self._quiet_since = quiet_since
-        self._is_idle = is_idle
-        self._timer = self._next(*(each for each in WARN_AT_SECONDS if max_session_seconds > each), 0)
-        self._idle_timer = self._loop.call_later(idle_seconds, self._look_for_idleness)
+        self._strikes = (*(each for each in WARN_AT_SECONDS if max_session_seconds > each), 0)
+        self._timer = self._next()
 
     def stop(self) -> None:
-        """Cancel them all."""
+        """Nothing is due any more."""
         self._timer.cancel()
-        self._idle_timer.cancel()
 
-    def _next(self, seconds_left: int, *later: int) -> asyncio.TimerHandle:
-        """One timer at a time: each sets the next."""
-        return self._loop.call_at(self._ends_at - seconds_left, self._strike, seconds_left, *later)
+    def _next(self) -> asyncio.TimerHandle:
+        return self._loop.call_at(min(self._ends_at - self._strikes[0], self._idle_at()), self._look)
 
-    def _strike(self, seconds_left: int, *later: int) -> None:
-        if not later:
-            self._time_is_up()
-            return
-        self._timer = self._next(*later)
-        self._warn(seconds_left)
+    def _idle_at(self) -> float:
+        """Activity only notes its time; this is when it could be over."""
+        return self._session.quiet_since() + self._idle_seconds
 
-    def _look_for_idleness(self) -> None:
-        """Activity only notes its time; this looks again when it could be over."""
-        left = self._quiet_since() + self._idle_seconds - self._loop.time()
-        if left <= 0:
-            self._is_idle()
+    def _look(self) -> None:
+        now = self._loop.time()
+        if now >= self._ends_at:
+            self._session.time_is_up()
+        elif now >= self._idle_at():
+            self._session.is_idle()
         else:
-            self._idle_timer = self._loop.call_later(left, self._look_for_idleness)
+            if now >= self._ends_at - self._strikes[0]:
+                seconds_left, *later = self._strikes
+                self._strikes = tuple(later)
+                self._session.warn(seconds_left)
+            self._timer = self._next()

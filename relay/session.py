@@ -34,7 +34,7 @@ from relay.replay import ReplayAlarm
 from relay.session_telemetry import SessionTelemetry
 from relay.spending import Spending, usage_of
 from relay.upgrade import Upgrade
-from relay.upstreams import Upstreams
+from relay.upstreams import ModelEnd, Upstreams
 from relay.wire import Wire
 from service_kit.edge import ADDRESS, ADDRESS_PSEUDONYM
 from service_kit.errors import Ending, Refusal
@@ -253,7 +253,7 @@ class Session:
             telemetry=self._relay.telemetry,
         )
         browser.ended.add_done_callback(self._browser_ended)
-        async with browser, contextlib.AsyncExitStack() as model_end:
+        async with browser, ModelEnd() as model_end:
             if self._relay.websockets.hand_over:
                 self._upgrade.is_over()
             over = await self._until_over(wire, model_end)
@@ -264,7 +264,7 @@ class Session:
             if over.told:
                 wire.refuse(over.told)
             wire.tell(ended_event(receipt))
-            await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.aclose(), self._note_end())
+            await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.close(), self._note_end())
 
     async def _note_end(self) -> None:
         """Tell Redis that the session is over, without waiting for anybody's goodbye: it may come again at once."""
@@ -278,10 +278,15 @@ class Session:
     def _used(self) -> Usage:
         return usage_of(self._meter, self._loop.time() - self._live_since)
 
-    async def _until_over(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> Over:
+    async def _until_over(self, wire: Wire, model_end: ModelEnd) -> Over:
         """Converse until the first ending, whatever it is."""
         try:
-            await self._converse(wire, model_end)
+            clocks = await self._begin(wire, model_end)
+            try:
+                await self._over
+                wire.cancel_responses()
+            finally:
+                clocks.stop()
         except Interrupted:
             pass
         except Refusal as refusal:
@@ -290,13 +295,16 @@ class Session:
             self._fail(error)
         return self._over.result()
 
-    async def _converse(self, wire: Wire, model_end: contextlib.AsyncExitStack) -> None:
-        """Dial, lock, wire, await the first ending. Raises Interrupted if it came before that, Refusal by the dial."""
+    async def _begin(self, wire: Wire, model_end: ModelEnd) -> Clocks:
+        """Dial, lock, wire. Raises Interrupted if an ending comes before that, Refusal by the dial.
+
+        What it takes, such as the queue of the model's first events, is not kept for as long as they converse.
+        """
         self._telemetry.dialling()
         dialling = self._relay.upstreams.dial(
-            self._claims.lock, self._subject, self._log, on_flood=lambda: self.end(Ending.NOT_LOCKED)
+            self._claims.lock, self._subject, self._log, model_end, on_flood=lambda: self.end(Ending.NOT_LOCKED)
         )
-        greeted = await unless(self._over, model_end.enter_async_context(dialling))
+        greeted = await unless(self._over, dialling)
         model, self._provider = greeted.model, greeted.provider
         model.ended.add_done_callback(self._model_ended)
         locking = confirm_lock(model, self._claims.lock, greeted.session, greeted.events, greeted.deployments)
@@ -305,7 +313,7 @@ class Session:
         except NotLocked as problem:
             self._log.error("upstream.failed", provider=self._provider, error=problem.why, param=problem.param)
             self.end(Ending.NOT_LOCKED)
-            return
+            raise Interrupted from problem
         self._telemetry.ready(self._provider)
         self._live_since = self._loop.time()
         self._ends_at = time.time() + self._claims.limits.max_session_seconds
@@ -315,22 +323,30 @@ class Session:
             if not is_ours:
                 self.revoke(Why.REVOKED)
             self._obey(read_markers(self.identity, marks))
-        clocks = self._start_clocks(wire)
-        try:
-            if not self._over.done():
-                self._relay.tally.count("started")
-                self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
-                wire.connect(model, session, greeted.events, greeted.deployments, self._started_event())
-                with contextlib.suppress(RedisUnavailable):
-                    await self._list()
-            await self._over
-            wire.cancel_responses()
-        finally:
-            clocks.stop()
+        if self._over.done():
+            raise Interrupted
+        limits = self._claims.limits
+        clocks = Clocks(self, max_session_seconds=limits.max_session_seconds, idle_seconds=limits.idle_seconds)
+        with contextlib.ExitStack() as unless_begun:
+            unless_begun.callback(clocks.stop)
+            self._relay.tally.count("started")
+            self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
+            wire.connect(model, session, greeted.events, greeted.deployments, self._started_event())
+            with contextlib.suppress(RedisUnavailable):
+                await self._list()
+            unless_begun.pop_all()
+        return clocks
 
-    def _start_clocks(self, wire: Wire) -> Clocks:
-        def warn(seconds_left: int) -> None:
-            wire.tell(
+    # What its clocks need of a session.
+
+    def quiet_since(self) -> float:
+        """The event loop's time of the last activity."""
+        return self._wire.last_activity if self._wire else self._live_since
+
+    def warn(self, seconds_left: int) -> None:
+        """Tell the browser, if it understands, that the time limit is near."""
+        if self._wire is not None:
+            self._wire.tell(
                 {
                     "type": "airlock.session.expiring",
                     "event_id": new_event_id(),
@@ -339,14 +355,13 @@ class Session:
                 }
             )
 
-        return Clocks(
-            max_session_seconds=self._claims.limits.max_session_seconds,
-            idle_seconds=self._claims.limits.idle_seconds,
-            quiet_since=lambda: wire.last_activity,
-            warn=warn,
-            time_is_up=lambda: self.end(Ending.TIME_LIMIT),
-            is_idle=lambda: self.end(Ending.IDLE),
-        )
+    def time_is_up(self) -> None:
+        """End the session: it has lasted as long as it may."""
+        self.end(Ending.TIME_LIMIT)
+
+    def is_idle(self) -> None:
+        """End the session: nothing has happened for too long."""
+        self.end(Ending.IDLE)
 
     def _started_event(self) -> dict[str, object]:
         return {

@@ -5,12 +5,11 @@ Nothing of the client's request is passed on; redirects and environment proxies 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from relay.channel import Channel, NotConnected, WebSockets
+from relay.channel import NotConnected, OpenChannel, WebSockets
 from relay.deployments import Deployments
 from relay.failover import BUSY_RETRY_AFTER_SECONDS, Refused
 from relay.upstream_credentials import Credential, Headers
@@ -18,7 +17,6 @@ from service_kit.session_token import Lock
 from service_kit.upstreams import UpstreamSettings
 
 MAX_MODEL_MESSAGE_BYTES: Final = 22 * 1024 * 1024
-_NORMAL: Final = 1000
 _MAX_RETRY_AFTER_SECONDS: Final = 300.0
 
 
@@ -49,26 +47,21 @@ class Upstream:
         """How it calls the models of a new session."""
         return Deployments(self._settings.models or {})
 
-    @contextlib.asynccontextmanager
     async def dial(
         self, lock: Lock, safety_identifier: str, authorization: Headers, on_frame: Callable[[bytes], None]
-    ) -> AsyncIterator[Channel]:
-        """The model's end of the session, for as long as the block runs; ``on_frame`` gets its frames from the first.
+    ) -> OpenChannel:
+        """The model's end of the session; ``on_frame`` gets its frames from the first.
 
-        ``safety_identifier`` is the subject's pseudonym, ``authorization`` what its credential gave. A block that fails
-        ends without a goodbye, since waiting for its answer would hold up whoever is tried next. Raises Refused; how
-        long it may take is the caller's business.
+        ``safety_identifier`` is the subject's pseudonym, ``authorization`` what its credential gave. Raises Refused;
+        how long it may take is the caller's business.
         """
         headers = {**authorization, "OpenAI-Safety-Identifier": safety_identifier}
         try:
-            channel = await self._websockets.connect(
+            return await self._websockets.connect(
                 self._url(lock), headers, on_frame, max_message_bytes=MAX_MODEL_MESSAGE_BYTES
             )
         except NotConnected as error:
             raise _refused(error) from error
-        async with channel:
-            yield channel
-            await channel.close(_NORMAL, "")
 
     def _url(self, lock: Lock) -> str:
         if lock.session["type"] == "transcription":

@@ -13,7 +13,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from relay.channel import Channel
+from relay.channel import Channel, OpenChannel
 from relay.deployments import Deployments
 from relay.failover import DIALS_SECONDS, Refused, patience, refusal
 from relay.interruption import Interrupted, unless
@@ -26,6 +26,38 @@ from service_kit.telemetry import Telemetry
 
 MAX_EVENTS_BEFORE_LOCK: Final = 64
 """A model greets and confirms; one that talks on before that is not one we know."""
+_NORMAL: Final = 1000
+
+
+class ModelEnd:
+    """The model's end of a session from when one is dialled; use as ``async with``, at whose end it is cut."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self) -> None:
+        self._channel: OpenChannel | None = None
+
+    async def begin(self, channel: OpenChannel) -> None:
+        """Read from this one."""
+        self._channel = channel
+        await channel.__aenter__()
+
+    async def cut(self) -> None:
+        """Let go of it without a goodbye: waiting for its answer would hold up whoever is dialled next."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.__aexit__(None, None, None)
+
+    async def close(self) -> None:
+        """Say goodbye, if there is anybody to say it to."""
+        if self._channel is not None:
+            await self._channel.close(_NORMAL, "")
+
+    async def __aenter__(self) -> ModelEnd:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.cut()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +86,16 @@ class Upstreams:
         self._upstreams = upstreams
         self._telemetry = telemetry
 
-    @contextlib.asynccontextmanager
     async def dial(
-        self, lock: Lock, safety_identifier: str, log: FilteringBoundLogger, *, on_flood: Callable[[], None]
-    ) -> AsyncIterator[Greeted]:
-        """The first model that greets, for as long as the block runs; the order is tried once.
+        self,
+        lock: Lock,
+        safety_identifier: str,
+        log: FilteringBoundLogger,
+        model_end: ModelEnd,
+        *,
+        on_flood: Callable[[], None],
+    ) -> Greeted:
+        """The first model that greets, whose channel the ``model_end`` has; the order is tried once.
 
         ``on_flood`` is called when a model sends more than is waited for. Raises Refusal: ``upstream_busy``,
         ``upstream_unavailable``.
@@ -66,19 +103,16 @@ class Upstreams:
         having = [upstream for upstream in self._upstreams if upstream.has(lock.model)]
         if not having:
             log.error("upstream.failed", model=lock.model, error="no upstream has this model")
-        dials = _Dials(lock, safety_identifier, log, on_flood, asyncio.get_running_loop().time() + DIALS_SECONDS)
+        deadline = asyncio.get_running_loop().time() + DIALS_SECONDS
+        dials = _Dials(lock, safety_identifier, log, model_end, on_flood, deadline)
         refused: list[Refused] = []
         for number, upstream in enumerate(having, start=1):
             try:
-                greeted, connection = await dials.of(upstream, others_left=len(having) - number)
+                return await dials.of(upstream, others_left=len(having) - number)
             except Refused as reason:
                 refused.append(reason)
                 self._telemetry.count("airlock_upstream_failures_total", reason="auth" if reason.bad_key else "other")
                 _tell(log, upstream, reason)
-                continue
-            async with connection:
-                yield greeted
-            return
         raise refusal(refused)
 
 
@@ -89,11 +123,12 @@ class _Dials:
     lock: Lock
     safety_identifier: str
     log: FilteringBoundLogger
+    model_end: ModelEnd
     on_flood: Callable[[], None]
     deadline: float
 
-    async def of(self, upstream: Upstream, *, others_left: int) -> tuple[Greeted, contextlib.AsyncExitStack]:
-        """The upstream's model once it has greeted, and what closes the connection to it. Raises Refused.
+    async def of(self, upstream: Upstream, *, others_left: int) -> Greeted:
+        """The upstream's model once it has greeted. Raises Refused.
 
         It is dialled once, and once more where its credential turns out to be old and there is a new one.
         """
@@ -124,9 +159,7 @@ class _Dials:
         except (NoCredential, Refused):
             return False
 
-    async def _greeted(
-        self, upstream: Upstream, authorization: Headers, others_left: int
-    ) -> tuple[Greeted, contextlib.AsyncExitStack]:
+    async def _greeted(self, upstream: Upstream, authorization: Headers, others_left: int) -> Greeted:
         events: asyncio.Queue[bytes] = asyncio.Queue(MAX_EVENTS_BEFORE_LOCK)
 
         def wait(frame: bytes) -> None:
@@ -135,15 +168,17 @@ class _Dials:
             else:
                 events.put_nowait(frame)
 
-        async with contextlib.AsyncExitStack() as connection:
-            try:
-                async with self._patience(others_left):
-                    dialled = upstream.dial(self.lock, self.safety_identifier, authorization, wait)
-                    model = await connection.enter_async_context(dialled)
-                    session = await unless(model.ended, greeting(events))
-            except Interrupted as error:
+        try:
+            async with self._patience(others_left):
+                model = await upstream.dial(self.lock, self.safety_identifier, authorization, wait)
+                await self.model_end.begin(model)
+                session = await unless(model.ended, greeting(events))
+        except BaseException as error:
+            await self.model_end.cut()
+            if isinstance(error, Interrupted):
                 raise Refused("closed before session.created") from error
-            return Greeted(model, upstream.provider, session, events, upstream.deployments()), connection.pop_all()
+            raise
+        return Greeted(model, upstream.provider, session, events, upstream.deployments())
 
 
 async def _authorization(upstream: Upstream) -> Headers:
