@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
 from relay.control import Revocable
@@ -40,6 +40,7 @@ class LiveSessions:
 
     def __init__(self, max_sessions: int) -> None:
         self._max_sessions = max_sessions
+        self._place = _Place(self)
         self._taken = 0
         self._goodbyes = 0
         self._sessions: set[LiveSession] = set()
@@ -53,23 +54,26 @@ class LiveSessions:
     def __iter__(self) -> Iterator[LiveSession]:
         return iter(self._sessions)
 
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Occupy one place while the block runs. Raises Refusal when draining or full."""
+    def place(self) -> AbstractContextManager[None]:
+        """Occupy one place while the block runs. It raises Refusal when draining or full."""
+        return self._place
+
+    def take(self) -> None:
+        """Occupy a place. Raises Refusal."""
         if self.draining:
             raise Refusal("draining", retry_after=RETRY_AFTER_SECONDS)
         if self._taken >= self._max_sessions:
             raise Refusal("unavailable", retry_after=RETRY_AFTER_SECONDS)
         self._taken += 1
         self._empty.clear()
-        try:
-            yield
-        finally:
-            self._taken -= 1
-            if not self._taken:
-                self._empty.set()
 
-    @contextlib.contextmanager
+    def leave(self) -> None:
+        """Give one back."""
+        self._taken -= 1
+        if not self._taken:
+            self._empty.set()
+
+    @contextmanager
     def goodbye(self) -> Iterator[bool]:
         """Whether a refused client may be told by a WebSocket: each holds a connection for a moment."""
         if self._goodbyes >= MAX_GOODBYES:
@@ -81,16 +85,19 @@ class LiveSessions:
         finally:
             self._goodbyes -= 1
 
-    @contextlib.contextmanager
-    def listed(self, session: LiveSession) -> Iterator[None]:
+    def listed(self, session: LiveSession) -> AbstractContextManager[None]:
         """Make the session known while the block runs; one that starts during a drain ends at once."""
+        return _Listed(self, session)
+
+    def add(self, session: LiveSession) -> None:
+        """Make it known."""
         self._sessions.add(session)
         if self.draining:
             session.drain()
-        try:
-            yield
-        finally:
-            self._sessions.discard(session)
+
+    def remove(self, session: LiveSession) -> None:
+        """Forget it."""
+        self._sessions.discard(session)
 
     async def drain(self, seconds: float, at_once: asyncio.Event, *, now: float) -> None:
         """Admit nobody, tell everybody, wait, then end who is left; returns after at most ``seconds``.
@@ -111,6 +118,36 @@ class LiveSessions:
         finally:
             hurried.cancel()
             emptied.cancel()
+
+
+# Not generators: a session stands within both for as long as it lives, and those would take a kilobyte.
+
+
+class _Place:
+    __slots__ = ("_live",)
+
+    def __init__(self, live: LiveSessions) -> None:
+        self._live = live
+
+    def __enter__(self) -> None:
+        self._live.take()
+
+    def __exit__(self, *_: object) -> None:
+        self._live.leave()
+
+
+class _Listed:
+    __slots__ = ("_live", "_session")
+
+    def __init__(self, live: LiveSessions, session: LiveSession) -> None:
+        self._live = live
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._live.add(self._session)
+
+    def __exit__(self, *_: object) -> None:
+        self._live.remove(self._session)
 
 
 def look_at(live: LiveSessions, telemetry: Telemetry) -> None:

@@ -29,13 +29,13 @@ class SessionTelemetry:
 
     def __init__(self, telemetry: Telemetry, traceparents: Sequence[str], request_id: str) -> None:
         self._telemetry = telemetry
-        self._upgrade = telemetry.span(
+        upgrade = telemetry.span(
             "GET /v1/realtime", "server", parent=parse_traceparent(traceparents), request_id=request_id
         )
-        self._redeem = telemetry.span("redeem", "internal")
-        self._session = telemetry.span("session", "internal")
+        self._upgrade: Span | None = upgrade  # until it is over, as is the next
+        self._redeem: Span | None = telemetry.span("redeem", "internal")
+        self._session: Span  # once the token is redeemed
         self._upstream: Span | None = None
-        self._is_redeemed = False
         self._dialled_at = 0.0
         self._told: dict[str, float] = {}
 
@@ -46,15 +46,19 @@ class SessionTelemetry:
 
     def redeemed(self, claims: Claims, session_id: str, token_id: str) -> None:
         """The token is this session's."""
+        assert self._upgrade is not None  # noqa: S101 - it is not answered yet
+        assert self._redeem is not None  # noqa: S101 - it happens once
         self._telemetry.count("airlock_redemptions_total")
         minted = parse_traceparent([claims.trace]) if claims.trace else None
-        self._redeem.parent, link = self._place(minted)
-        self._redeem.set(token_id=token_id)
-        self._redeem.end()
+        parent, link = _place(self._upgrade, minted)
+        redeem, self._redeem = self._redeem, None
+        redeem.parent = parent
+        redeem.set(token_id=token_id)
+        redeem.end()
         self._session = self._telemetry.span(
             "session",
             "internal",
-            parent=self._redeem.parent,
+            parent=parent,
             session_id=session_id,
             token_id=token_id,
             profile=claims.profile,
@@ -62,29 +66,22 @@ class SessionTelemetry:
         )
         self._session.link = link
         self._upgrade.set(session_id=session_id)
-        self._is_redeemed = True
-
-    def _place(self, minted: TraceContext | None) -> tuple[TraceContext, TraceContext | None]:
-        """What the session is part of, and what it links to."""
-        named = self._upgrade.parent
-        if named is None:
-            self._upgrade.parent = minted
-        elif minted is not None and named.trace_id != minted.trace_id:
-            return minted, self._upgrade.context
-        return self._upgrade.context, None
 
     def upgraded(self) -> None:
         """The request is answered; what follows is no part of it, or it would never end."""
-        self._upgrade.status = _SWITCHING_PROTOCOLS
-        self._upgrade.end()
+        self._answered(_SWITCHING_PROTOCOLS)
 
     def refused(self, refusal: Refusal) -> None:
         """There will be no session; before the token was redeemed, that is nothing to record."""
-        if not self._is_redeemed:
-            return
-        self._upgrade.status = refusal.row.http
-        self._upgrade.set(code=refusal.code)
-        self._upgrade.end()
+        if self._redeem is None:
+            self._answered(refusal.row.http, code=refusal.code)
+
+    def _answered(self, status: int | None, **said: str) -> None:
+        upgrade, self._upgrade = self._upgrade, None
+        if upgrade is not None:
+            upgrade.status = status
+            upgrade.set(**said)
+            upgrade.end()
 
     def dialling(self) -> None:
         """The first upstream is dialled."""
@@ -142,3 +139,13 @@ class SessionTelemetry:
             cost_usd=receipt["cost_usd"],
         )
         self._session.end()
+
+
+def _place(upgrade: Span, minted: TraceContext | None) -> tuple[TraceContext, TraceContext | None]:
+    """What the session of an upgrade is part of, and what it links to."""
+    named = upgrade.parent
+    if named is None:
+        upgrade.parent = minted
+    elif minted is not None and named.trace_id != minted.trace_id:
+        return minted, upgrade.context
+    return upgrade.context, None

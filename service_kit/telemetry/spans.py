@@ -74,7 +74,7 @@ class Span:
         self._kind = kind
         self._attributes = attributes
         self._record: Callable[[SpanRecord], None] | None = record
-        self._own_trace = secrets.token_hex(16)
+        self._own_trace = ""
         self._id = secrets.token_hex(8)
         self._started_at = time.time()
         self._clock = time.perf_counter()
@@ -86,7 +86,10 @@ class Span:
     @property
     def context(self) -> TraceContext:
         """Where it stands: in its parent's trace, or in one of its own."""
-        return TraceContext(self.parent.trace_id if self.parent else self._own_trace, self._id)
+        if self.parent is not None:
+            return TraceContext(self.parent.trace_id, self._id)
+        self._own_trace = self._own_trace or secrets.token_hex(16)
+        return TraceContext(self._own_trace, self._id)
 
     def set(self, **attributes: Value | None) -> None:
         """Say more of it; None says nothing."""
