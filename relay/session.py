@@ -264,16 +264,20 @@ class Session:
             if over.told:
                 wire.refuse(over.told)
             wire.tell(ended_event(receipt))
-            await asyncio.gather(browser.close(over.close_code, over.code or ""), model_end.close(), self._note_end())
+            # Redis is told without waiting for anybody's goodbye: the token may come again at once.
+            await asyncio.gather(
+                browser.close(over.close_code, over.code or ""), model_end.close(), self._note_end(), self._spend_last()
+            )
 
     async def _note_end(self) -> None:
-        """Tell Redis that the session is over, without waiting for anybody's goodbye: it may come again at once."""
-        if not self._is_live:
-            return
-        with contextlib.suppress(RedisUnavailable):
-            await self._redemption.end()
-        with contextlib.suppress(RedisUnavailable):
-            await self.spending.add(self._used(), is_over=True)
+        if self._is_live:
+            with contextlib.suppress(RedisUnavailable):
+                await self._redemption.end()
+
+    async def _spend_last(self) -> None:
+        if self._is_live:
+            with contextlib.suppress(RedisUnavailable):
+                await self.spending.add(self._used(), is_over=True)
 
     def _used(self) -> Usage:
         return usage_of(self._meter, self._loop.time() - self._live_since)
@@ -318,24 +322,26 @@ class Session:
         self._live_since = self._loop.time()
         self._ends_at = time.time() + self._claims.limits.max_session_seconds
         self._is_live = True  # from here on the token is never given back, whatever Redis answers
+        await asyncio.gather(self._go_live(), self._list_first())  # on one way
+        if self._over.done():
+            raise Interrupted
+        self._relay.tally.count("started")
+        self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
+        wire.connect(model, session, greeted.events, greeted.deployments, self._started_event())
+        limits = self._claims.limits
+        return Clocks(self, max_session_seconds=limits.max_session_seconds, idle_seconds=limits.idle_seconds)
+
+    async def _go_live(self) -> None:
+        """Spend the token for good, and look for markers again. Where Redis does not answer, the session goes on."""
         with contextlib.suppress(RedisUnavailable):
             is_ours, marks = await self._redemption.go_live(*self.markers())
             if not is_ours:
                 self.revoke(Why.REVOKED)
             self._obey(read_markers(self.identity, marks))
-        if self._over.done():
-            raise Interrupted
-        limits = self._claims.limits
-        clocks = Clocks(self, max_session_seconds=limits.max_session_seconds, idle_seconds=limits.idle_seconds)
-        with contextlib.ExitStack() as unless_begun:
-            unless_begun.callback(clocks.stop)
-            self._relay.tally.count("started")
-            self._log.info("session.start", model=self._claims.lock.model, provider=self._provider)
-            wire.connect(model, session, greeted.events, greeted.deployments, self._started_event())
-            with contextlib.suppress(RedisUnavailable):
-                await self._list()
-            unless_begun.pop_all()
-        return clocks
+
+    async def _list_first(self) -> None:
+        with contextlib.suppress(RedisUnavailable):
+            await self._list()
 
     # What its clocks need of a session.
 
