@@ -18,7 +18,7 @@ pytestmark = [
 
 RELAY_MODULE = "tests.altered_relay"
 SESSIONS = 100
-MOST_BYTES = 40 * 1024
+MOST_BYTES = 36 * 1024
 """Of an idle one, as the C library counts. The target of docs/performance.md is what is resident where audio flows."""
 
 
@@ -27,7 +27,7 @@ async def allocated(stack: Stack) -> int:
     return bytes_
 
 
-async def test_a_session_takes_no_more_than_40_kb(stack: Stack, http: aiohttp.ClientSession) -> None:
+async def test_a_session_takes_no_more_than_36_kb(stack: Stack, http: aiohttp.ClientSession) -> None:
     async with contextlib.AsyncExitStack() as sessions:
 
         async def open_many() -> int:
