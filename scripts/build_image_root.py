@@ -141,6 +141,8 @@ def _copy(source: Path, paths: list[str], image: Image) -> None:
         at = source / origin.lstrip("/")
         to = _inside(image, target)
         if at.is_file():
+            if target.endswith("/"):
+                to.mkdir(parents=True, exist_ok=True)
             shutil.copy2(at, to / at.name if target.endswith("/") else to)
             continue
 
