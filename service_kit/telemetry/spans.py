@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
+
+import msgspec
 
 from service_kit.telemetry.trace_context import TraceContext
 
@@ -16,8 +17,7 @@ Value = str | int | float
 FIRST_FAILURE_STATUS = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanRecord:
+class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A span that is over.
 
     Attributes:
@@ -35,7 +35,7 @@ class SpanRecord:
     has_failed: bool
     status: int | None
     link: TraceContext | None
-    attributes: dict[str, Value] = field(default_factory=dict)
+    attributes: dict[str, Value] = {}
 
 
 class Span:
@@ -74,8 +74,8 @@ class Span:
         self._kind = kind
         self._attributes = attributes
         self._record: Callable[[SpanRecord], None] | None = record
-        self._own_trace = secrets.token_hex(16)
-        self._id = secrets.token_hex(8)
+        drawn = secrets.token_hex(24)
+        self._own_trace, self._id = drawn[:32], drawn[32:]
         self._started_at = time.time()
         self._clock = time.perf_counter()
         self._has_failed = False
