@@ -162,12 +162,14 @@ class Pseudonyms:
     """Keyed names for subjects and addresses, for Redis keys and logs: equal in both services, and one-way."""
 
     def __init__(self, key: str) -> None:
-        self._key = key.encode()
+        self._keyed = hmac.new(key.encode(), digestmod="sha256")
 
     def of(self, tenant: str, subject: str) -> str:
         """The pseudonym of a subject within its tenant (no subject can collide with another tenant's)."""
         message = len(tenant).to_bytes(4) + tenant.encode() + subject.encode()
-        return hmac.digest(self._key, message, "sha256").hex()[:32]
+        keyed = self._keyed.copy()
+        keyed.update(message)
+        return keyed.hexdigest()[:32]
 
     def of_address(self, address: str) -> str:
         """The pseudonym of a client's address, or of the network that limits count it as."""
