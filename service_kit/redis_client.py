@@ -68,7 +68,7 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
             # redis-py packs in Python where it is not asked to, which is half of what a question costs.
             packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type] # any length
             await connection.send_packed_command(packed)
-            return [await _answer(connection) for _ in commands]
+            return await _answers(connection, len(commands))
         finally:
             await self.connection_pool.release(connection)
 
@@ -95,11 +95,21 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
 
 
-async def _answer(connection: AbstractConnection) -> Any:
+async def _answers(connection: AbstractConnection, number: int) -> list[Any]:
+    """So many answers, errors among them.
+
+    From the connection's parser: what stands before that in redis-py, time-outs that we have not and the raising of
+    what Redis answers, is paid once for all of them here.
+    """
+    parser: Any = connection._parser  # noqa: SLF001 - as below
     try:
-        return await connection.read_response()
-    except exceptions.ResponseError as error:
-        return error
+        return [await parser.read_response() for _ in range(number)]
+    except OSError as error:
+        await connection.disconnect(nowait=True)
+        raise exceptions.ConnectionError(f"while reading: {error}") from error
+    except BaseException:  # whatever comes now is the answer to what was asked before
+        await connection.disconnect(nowait=True)
+        raise
 
 
 RedisClient: TypeAlias = DirectClient | ClusterClient
