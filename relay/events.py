@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -30,7 +31,8 @@ def new_event_id() -> str:
     return "event_" + secrets.token_hex(10)
 
 
-class AudioFormat(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)  # without slots, which Cython gives it
+class AudioFormat:
     """How many bytes one millisecond takes, and one sample (protocol reference §5.3)."""
 
     bytes_per_millisecond: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from service_kit.prices import Price, TranscriptionPrice
@@ -78,7 +79,6 @@ class _InFlight:
     text_events: int = 0
 
 
-@dataclass(slots=True)
 class Meter:
     """One session's usage, and whether it is within its limits.
 
@@ -91,19 +91,22 @@ class Meter:
         has_unpriced_transcription: there was input transcription whose cost is not known, and counts nothing.
     """
 
-    price: Price | None
-    transcription_prices: Mapping[str, TranscriptionPrice] = field(default_factory=dict)
-    transcription_usd: float = 0.0
-    has_unpriced_transcription: bool = False
-    bytes_in: int = 0
-    bytes_out: int = 0
-    audio_in_ms: float = 0.0
-    audio_out_ms: float = 0.0
-    refused_events: int = 0
-    tokens: Tokens = field(default_factory=Tokens)
-    _refused_at: list[float] = field(default_factory=list)  # few, and an empty deque takes 0.7 KB
-    _in_flight: _InFlight = field(default_factory=_InFlight)
-    _unchecked_ms: float = 0.0
+    def __init__(
+        self, price: Price | None, transcription_prices: Mapping[str, TranscriptionPrice] = MappingProxyType({})
+    ) -> None:
+        self.price = price
+        self.transcription_prices = transcription_prices
+        self.transcription_usd = 0.0
+        self.has_unpriced_transcription = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.audio_in_ms = 0.0
+        self.audio_out_ms = 0.0
+        self.refused_events = 0
+        self.tokens = Tokens()
+        self._refused_at: list[float] = []  # few, and an empty deque takes 0.7 KB
+        self._in_flight = _InFlight()
+        self._unchecked_ms = 0.0
 
     def observe(self, event: Mapping[str, Any], transcription_model: str | None = None) -> None:
         """Take the usage from an event of the model that bears one.

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, cast
 
+import picows.picows as picows  # by this name, since the .pxd names its C structures so
 from aiohttp import web
-from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from relay.channel import (
     CLOSE_SECONDS,
@@ -29,8 +29,8 @@ from relay.channel import (
     sendable_code,
 )
 from relay.picows_burst import HEADER_ROOM, Masking, burst, header
-from relay.picows_connection import Connection
-from relay.picows_masks import choose_next_mask
+from relay.picows_connection import Connection, Told
+from relay.picows_masks import masks
 from service_kit.errors import close_reason
 
 MESSAGE_SECONDS: Final = 10.0
@@ -41,34 +41,32 @@ _UNSUPPORTED_DATA: Final = 1003
 _INVALID_TEXT: Final = 1007
 _TOO_BIG: Final = 1009
 # Looking up an enum's member costs more than comparing it.
-_TEXT: Final = WSMsgType.TEXT
-_CONTINUATION: Final = WSMsgType.CONTINUATION
-_PING: Final = WSMsgType.PING
-_PONG: Final = WSMsgType.PONG
-_CLOSE: Final = WSMsgType.CLOSE
+_TEXT: Final = picows.WSMsgType.TEXT
+_CONTINUATION: Final = picows.WSMsgType.CONTINUATION
+_PING: Final = picows.WSMsgType.PING
+_PONG: Final = picows.WSMsgType.PONG
+_CLOSE: Final = picows.WSMsgType.CLOSE
 _masking: Final = Masking()
 
 
-class PicowsChannel(WSListener):
+class PicowsChannel(Told):
     """A :class:`relay.channel.Channel` over a picows connection of either side; use as ``async with``.
 
     With ``request``, an upgrade that aiohttp has answered, its connection is taken over at the start of the block.
     """
 
     def __init__(self, max_message_bytes: int, request: web.Request | None = None) -> None:
+        super().__init__()
         self._max_message_bytes = max_message_bytes
         self._request = request
         self._loop = asyncio.get_running_loop()
-        self._picows: WSTransport | None = None
+        self._picows: picows.WSTransport | None = None
         self._is_client = request is None
         self._transport: asyncio.Transport
-        self.unparsed = 0
         self._message: bytearray | None = None
         self._message_timer: asyncio.TimerHandle | None = None
         self._heartbeat: asyncio.TimerHandle | None = None
-        self.was_heard = False
         self._is_paused = False
-        self.is_deaf = False
         self._is_closing = False
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self.on_frame: Callable[[bytes], None] = ignore
@@ -123,7 +121,7 @@ class PicowsChannel(WSListener):
             return
         if len(frame) <= _MAX_PLAIN_SEND_BYTES:
             if self._is_client:
-                choose_next_mask()
+                masks.choose_next()
             if not burst.is_on or self._is_closing:
                 self._picows.send(_TEXT, frame)
             elif self._is_client:
@@ -152,7 +150,7 @@ class PicowsChannel(WSListener):
         if burst.is_on:
             burst.write()
         if self._is_client:
-            choose_next_mask()
+            masks.choose_next()
 
     def pause(self) -> None:
         """Stop reading; what was read already, at most a buffer of picows, still comes."""
@@ -175,7 +173,7 @@ class PicowsChannel(WSListener):
         if not self._is_closing:
             self._is_closing = True
             self._prepare()
-            self._picows.send_close(cast("WSCloseCode", sendable_code(code)), close_reason(reason))
+            self._picows.send_close(cast("picows.WSCloseCode", sendable_code(code)), close_reason(reason))
             self.resume()  # or the answer would not be seen
             if self.is_deaf:
                 self._hang_up()
@@ -217,7 +215,7 @@ class PicowsChannel(WSListener):
 
     # What picows tells.
 
-    def on_ws_connected(self, transport: WSTransport) -> None:
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
         """The handshake is done, or picows starts anew on the same connection."""
         if self._picows is None:
             self._transport = transport.underlying_transport
@@ -234,7 +232,7 @@ class PicowsChannel(WSListener):
         """It drained."""
         self.on_congestion(False)
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """A frame came; its payload is there only until this returns."""
         self.unparsed = frame.tail_size
         if self.unparsed:
@@ -263,7 +261,7 @@ class PicowsChannel(WSListener):
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits the channel's end
             self.on_failure(error)
 
-    def _heed(self, transport: WSTransport, frame: WSFrame) -> None:
+    def _heed(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         """A frame that is no text."""
         kind = frame.msg_type
         if kind is _PING:
@@ -303,7 +301,7 @@ class PicowsChannel(WSListener):
         if not self._lost.done():
             self._lost.set_result(None)
 
-    def _assemble(self, frame: WSFrame) -> bytes | None:
+    def _assemble(self, frame: picows.WSFrame) -> bytes | None:
         """A piece of a message, which is returned when it is whole.
 
         Copied into one buffer, so that many tiny pieces take no more memory than few.

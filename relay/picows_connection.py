@@ -14,17 +14,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn
 
+import picows.picows as picows  # by this name, since the .pxd names its C structures so
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
-from picows import (
-    WSAutoPingStrategy,
-    WSListener,
-    WSProtocolError,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-)
+from picows import WSAutoPingStrategy, WSProtocolError, WSUpgradeResponse, WSUpgradeResponseWithListener
 from picows.picows import WSProtocol  # type: ignore[attr-defined] # not documented: tests/relay/test_picows_channel.py
 
 from relay.picows_burst import burst
@@ -52,8 +47,8 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _WEBSOCKET_GUID, usedforsecurity=False).digest()).decode()
 
 
-class Told(Protocol):
-    """What a connection tells its channel, which is a picows listener too.
+class Told(picows.WSListener):
+    """A listener whom a connection tells more than picows would: a channel.
 
     Attributes:
         unparsed: how many bytes picows holds of a frame that is not whole; set with each frame.
@@ -61,21 +56,26 @@ class Told(Protocol):
         is_deaf: nothing more is to be looked at.
     """
 
-    unparsed: int
-    was_heard: bool
-    is_deaf: bool
+    def __init__(self) -> None:
+        self.unparsed = 0
+        self.was_heard = False
+        self.is_deaf = False
 
     def on_close(self, code: int | None) -> None:
         """A close frame came."""
+        raise NotImplementedError
 
     def on_violation(self, code: int) -> None:
         """The other side broke the protocol; ``code`` says how."""
+        raise NotImplementedError
 
     def on_failure(self, error: Exception) -> None:
         """A callback raised."""
+        raise NotImplementedError
 
     def on_lost(self) -> None:
         """The connection is gone."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,8 @@ class Connection(WSProtocol):  # type: ignore[misc] # see the import
     With ``http``, aiohttp's connection that it was before, aiohttp learns when it is gone.
     """
 
+    __slots__ = ("_channel", "_http", "_is_client", "_is_outgrown", "_max_message_bytes")
+
     def __init__(
         self,
         channel: Told,
@@ -101,7 +103,6 @@ class Connection(WSProtocol):  # type: ignore[misc] # see the import
         dial: Dial | None = None,
         http: web.RequestHandler | None = None,
     ) -> None:
-        assert isinstance(channel, WSListener)  # noqa: S101 - both is what a channel is
         self._channel = channel
         self._max_message_bytes = max_message_bytes
         self._is_client = dial is not None

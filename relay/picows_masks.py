@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
@@ -45,23 +45,24 @@ def _smallest_state() -> memoryview | None:
     return None
 
 
-_STATE: Final = _smallest_state()
-"""With a state of the usual size a seed is worked into 31 numbers, at the price of all else that sending costs; here it
-is just written, without a call.
-"""
+class Masks:
+    """Where they come from; there is one of these in a process.
+
+    With a ``state`` of ``rand()`` a seed is just written there; without, it is worked into a state of the usual size,
+    at the price of all else that sending costs.
+    """
+
+    def __init__(self, state: memoryview | None) -> None:
+        self._state = state
+        self._next_seed = _random_numbers().__next__
+
+    def choose_next(self) -> None:
+        """Make the mask of the next frame one that follows from no other."""
+        if self._state is None:
+            _libc.srand(self._next_seed())
+        else:
+            self._state[1] = self._next_seed()
 
 
-def _seeding(state: memoryview | None) -> Callable[[], None]:
-    next_seed = _random_numbers().__next__
-    if state is None:
-        srand = _libc.srand
-        return lambda: srand(next_seed())
-
-    def write() -> None:
-        state[1] = next_seed()
-
-    return write
-
-
-choose_next_mask: Final = _seeding(_STATE)
-"""Make the mask of the next frame one that follows from no other."""
+STATE: Final = _smallest_state()
+masks: Final = Masks(STATE)

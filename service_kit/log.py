@@ -42,6 +42,7 @@ ALLOWED_KEYS: Final = frozenset(
         "caller",
         "close_code",
         "code",
+        "compiled",
         "config_sha256",
         "cost_excludes_transcription",
         "cost_usd",

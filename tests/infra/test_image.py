@@ -44,7 +44,7 @@ def test_signals_reach_the_service_and_health_is_asked_for() -> None:
 
 def test_what_is_installed_is_locked() -> None:
     [install] = [rest for name, rest in STEPS if name == "RUN" and "pip install" in rest]
-    for option in ("--require-hashes", "--only-binary :all:", "-r requirements.lock"):
+    for option in ("--require-hashes", "--only-binary :all:", "-r requirements.lock", "-r requirements-build.lock"):
         assert option in install
 
 
@@ -52,7 +52,8 @@ def test_every_package_of_the_distribution_is_copied_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = {name.partition(".")[0] for name in project["tool"]["setuptools"]["packages"]}
     sources = {path for name, rest in STEPS if name == "COPY" and "--from" not in rest for path in rest.split()[:-1]}
-    assert sources == packages | {"frontend", "profiles.toml", "LICENSE", "requirements.lock"}
+    what_compiles = {"requirements-build.lock", "scripts/compile_relay.py"}
+    assert sources == packages | what_compiles | {"frontend", "profiles.toml", "LICENSE", "requirements.lock"}
     assert {line.removeprefix("!") for line in IGNORED if line.startswith("!")} == sources
 
 
@@ -65,7 +66,11 @@ def test_every_package_of_the_distribution_is_copied_and_nothing_else() -> None:
         (".env", False),
         (".git/config", False),
         ("tests/conftest.py", False),
+        ("relay/wire.pxd", True),
+        ("scripts/compile_relay.py", True),
+        ("scripts/scan_secrets.py", False),
         ("relay/__pycache__/app.pyc", False),
+        ("relay/__compiled__/0123456789abcdef/wire.so", False),
         ("service_kit/telemetry/__pycache__/seam.pyc", False),
         ("relay2/app.py", False),
         ("infra/bicep/main.bicep", False),

@@ -4,10 +4,12 @@ import base64
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relay import events
 from relay.conversation import Conversation
 from relay.events import (
     AudioFormat,
@@ -206,14 +208,14 @@ def taught(frame: bytes | None = None) -> Deltas:
 @pytest.mark.parametrize("size", range(1, 13))
 def test_a_delta_like_the_one_before_is_read_without_a_parse(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     deltas = taught()
-    monkeypatch.setattr(Deltas, "_parsed", None)
+    monkeypatch.setattr(events, "_decode_delta", None)
     assert deltas.audio_bytes(spoken(bytes(size), b"2abc")) == size
 
 
 def test_the_next_answer_s_deltas_are_learned_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     deltas, later = taught(), spoken(b"123").replace(b"resp_1", b"resp_2")
     assert deltas.audio_bytes(later) == 3
-    monkeypatch.setattr(Deltas, "_parsed", None)
+    monkeypatch.setattr(events, "_decode_delta", None)
     assert deltas.audio_bytes(later) == 3
 
 
@@ -263,7 +265,12 @@ def test_what_came_before_changes_nothing_in_how_an_event_is_read(frame: bytes, 
 )
 def test_what_is_spelled_otherwise_is_left_to_the_full_reading(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     deltas, asked = taught(), []
-    monkeypatch.setattr(Deltas, "_parsed", lambda _, frame: asked.append(frame))
+
+    def read(frame: bytes) -> None:
+        asked.append(frame)
+        raise msgspec.DecodeError
+
+    monkeypatch.setattr(events, "_decode_delta", read)
     assert deltas.audio_bytes(frame) is None
     assert asked == [frame]
 

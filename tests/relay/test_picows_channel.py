@@ -466,13 +466,13 @@ async def test_no_mask_of_a_dialled_channel_follows_from_the_seed_that_c_starts_
     assert not foretold & set(seen)
 
 
-@pytest.mark.parametrize("state", [picows_masks._STATE, None], ids=["state", "call"])
+@pytest.mark.parametrize("state", [picows_masks.STATE, None], ids=["state", "call"])
 def test_each_mask_has_a_seed_of_its_own_and_31_bits_of_it(state: memoryview | None) -> None:
-    c, choose = ctypes.CDLL(None), picows_masks._seeding(state)
+    c, masks = ctypes.CDLL(None), picows_masks.Masks(state)
     drawn = []
     for _ in range(2_000):
         c.srand(1)
-        choose()
+        masks.choose_next()
         drawn.append(c.rand())
     assert len(set(drawn)) > 1_990
     assert functools.reduce(operator.or_, drawn) == 2**31 - 1
@@ -481,7 +481,7 @@ def test_each_mask_has_a_seed_of_its_own_and_31_bits_of_it(state: memoryview | N
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library's rand() has no state of ours")
 def test_on_glibc_a_seed_is_written_not_worked_in() -> None:
-    assert picows_masks._STATE is not None
+    assert picows_masks.STATE is not None
 
 
 # --- the answer to a dial ---

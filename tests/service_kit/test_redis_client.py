@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from local_cloud.redis_server import RedisServer
 from service_kit.log import set_up_logging
 from service_kit.redis_client import DirectClient, Pseudonyms, RedisUnavailable, Script, connect
-from service_kit.redis_pools import MAX_CONNECTIONS
+from service_kit.redis_pools import DEADLINE_SECONDS, MAX_CONNECTIONS
 from tests.tcp_proxy import TcpProxy
 
 
@@ -161,7 +161,7 @@ async def test_a_slow_server_is_asked_by_one_at_a_time_and_by_everybody_when_it_
             asked_at = time.monotonic()
             outcomes = await asyncio.gather(*(script("airlock:test:count") for _ in range(50)), return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {RedisUnavailable}
-            assert time.monotonic() - asked_at < 1
+            assert time.monotonic() - asked_at < 2 * DEADLINE_SECONDS  # the probe's own, not one after another
         assert 1 <= proxy.most_waiting <= 2  # one probe, and a connection that was not let go of yet
         assert await redis.get("airlock:test:count") == b"2"  # nothing that counts was sent while it was slow
 
