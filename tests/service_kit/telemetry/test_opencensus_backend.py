@@ -17,8 +17,8 @@ from service_kit.telemetry.opencensus_backend import OpenCensusBackend
 from service_kit.telemetry.spans import SpanKind, SpanRecord
 from service_kit.telemetry.trace_context import TraceContext
 
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-OTHER = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+TRACE = "0af7" * 8
+OTHER = TraceContext("4bf9" * 8, "00f0" * 4)
 KINDS = {
     "server": OpenCensusKind.SERVER,
     "client": OpenCensusKind.CLIENT,
@@ -88,8 +88,8 @@ def test_a_span_s_envelope_is_the_one_of_opencensus(
     span = SpanRecord(
         name="session",
         kind=kind,
-        context=TraceContext(TRACE, "b7ad6b7169203331"),
-        parent_id=None if is_alone else "53995c3f42cd8ad8",
+        context=TraceContext(TRACE, "b7ad" * 4),
+        parent_id=None if is_alone else "5399" * 4,
         started_at=1_795_000_000.25,
         seconds=seconds,
         has_failed=has_failed,
