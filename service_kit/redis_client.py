@@ -101,7 +101,7 @@ async def _answers(connection: AbstractConnection, number: int) -> list[Any]:
     From the connection's parser: what stands before that in redis-py, time-outs that we have not and the raising of
     what Redis answers, is paid once for all of them here.
     """
-    parser: Any = connection._parser  # noqa: SLF001 - as below
+    parser: Any = connection._parser  # noqa: SLF001 - redis-py has no public way to it
     try:
         return [await parser.read_response() for _ in range(number)]
     except OSError as error:
