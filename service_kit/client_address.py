@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
 
 Networks = Sequence[IPv4Network | IPv6Network]
+_OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4: Final = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
 
 
 def client_address(peer: str, forwarded_for: Sequence[str], trusted_edge: Networks) -> str:
@@ -56,6 +60,8 @@ def limited_as(address: str) -> str:
 
 
 def _canonical(text: str) -> str:
+    if _IPV4.fullmatch(text):  # which has no other spelling; the library takes five times as long to say so
+        return text
     try:
         parsed = ip_address(text)
     except ValueError:

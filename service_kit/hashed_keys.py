@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, TypeVar
 
@@ -33,7 +34,7 @@ class HashedKey(BaseModel):
             raise ValueError("must be the SHA-256 of the key in 64 hexadecimal digits")
         return digest
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
         """The key's SHA-256."""
         return bytes.fromhex(self.sha256.get_secret_value())

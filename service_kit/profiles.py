@@ -185,6 +185,11 @@ class Profile(_Strict):
         )
 
     @cached_property
+    def usual_lock(self) -> Lock:
+        """The lock without any caller's session, made once: what is in it is not to be changed."""
+        return self.lock()
+
+    @cached_property
     def session_limits(self) -> Limits:
         """The limits as a token carries them."""
         return Limits(**self.limits.model_dump(exclude={"token_seconds"}))
@@ -220,7 +225,7 @@ class Profiles(_Strict):
             raise ValueError("; ".join(uncounted))
         return profiles
 
-    @property
+    @cached_property
     def price_list(self) -> PriceList:
         """The shipped prices with this file's laid over them."""
         return _price_list(self.prices, self.transcription_prices)

@@ -106,6 +106,8 @@ class Asking:
     async def carry(self, questions: Sequence[Question]) -> list[Any]:
         """The answers to several questions, errors among them. Raises what redis-py raises, where there are none."""
         answers = await self.several([(question.key, question.command) for question in questions])
+        if first_error(answers) is None:
+            return answers
         for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
             if isinstance(answer, exceptions.NoScriptError) and question.in_full:
                 # Nothing ran; in full, it is also made known there.
@@ -207,7 +209,10 @@ class Asking:
 
 def first_error(answers: Iterable[Any]) -> Exception | None:
     """The first answer that is an error, if any."""
-    return next((answer for answer in answers if isinstance(answer, Exception)), None)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            return answer
+    return None
 
 
 def _times_cancelled() -> int:

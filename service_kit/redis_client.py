@@ -68,7 +68,7 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
             # redis-py packs in Python where it is not asked to, which is half of what a question costs.
             packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type] # any length
             await connection.send_packed_command(packed)
-            return [await _answer(connection) for _ in commands]
+            return await _answers(connection, len(commands))
         finally:
             await self.connection_pool.release(connection)
 
@@ -95,11 +95,21 @@ class DirectClient(Asking, Redis):  # type: ignore[misc] # redis-py's classes di
         await self.execute_command("PING")  # type: ignore[no-untyped-call] # redis-py's own signature
 
 
-async def _answer(connection: AbstractConnection) -> Any:
+async def _answers(connection: AbstractConnection, number: int) -> list[Any]:
+    """So many answers, errors among them.
+
+    From the connection's parser: what stands before that in redis-py, time-outs that we have not and the raising of
+    what Redis answers, is paid once for all of them here.
+    """
+    parser: Any = connection._parser  # noqa: SLF001 - redis-py has no public way to it
     try:
-        return await connection.read_response()
-    except exceptions.ResponseError as error:
-        return error
+        return [await parser.read_response() for _ in range(number)]
+    except OSError as error:
+        await connection.disconnect(nowait=True)
+        raise exceptions.ConnectionError(f"while reading: {error}") from error
+    except BaseException:  # whatever comes now is the answer to what was asked before
+        await connection.disconnect(nowait=True)
+        raise
 
 
 RedisClient: TypeAlias = DirectClient | ClusterClient
@@ -162,12 +172,14 @@ class Pseudonyms:
     """Keyed names for subjects and addresses, for Redis keys and logs: equal in both services, and one-way."""
 
     def __init__(self, key: str) -> None:
-        self._key = key.encode()
+        self._keyed = hmac.new(key.encode(), digestmod="sha256")
 
     def of(self, tenant: str, subject: str) -> str:
         """The pseudonym of a subject within its tenant (no subject can collide with another tenant's)."""
         message = len(tenant).to_bytes(4) + tenant.encode() + subject.encode()
-        return hmac.digest(self._key, message, "sha256").hex()[:32]
+        keyed = self._keyed.copy()
+        keyed.update(message)
+        return keyed.hexdigest()[:32]
 
     def of_address(self, address: str) -> str:
         """The pseudonym of a client's address, or of the network that limits count it as."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Sentinel
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
@@ -57,7 +57,7 @@ def pool_of_server(url: str, tls: ssl.SSLContext, logins: CredentialProvider | N
     if options.get("connection_class") is SSLConnection:
         own = {"connection_class": TlsConnection, "tls": context_for(options, tls)}
         options = without_tls_options(options) | own
-    return BlockingConnectionPool(
+    return _Pool(
         max_connections=MAX_CONNECTIONS,
         timeout=DEADLINE_SECONDS,
         retry=no_retry(),
@@ -93,7 +93,40 @@ def pool_of_primary(nodes: Nodes, tls: ssl.SSLContext, logins: CredentialProvide
     )
 
 
-class _PrimaryPool(SentinelConnectionPool, BlockingConnectionPool):
+class _Pool(BlockingConnectionPool):
+    """redis-py's pool, past its locks, timers and statistics where a connection is idle and nobody waits for one.
+
+    These take as long as a question and its answer.
+    """
+
+    _waiting = 0
+
+    async def get_connection(self, command_name: object = None, *keys: object, **options: object) -> Any:
+        """A connection that can be written to; an idle one at once."""
+        if self._waiting or self._in_maintenance or not self._available_connections:
+            self._waiting += 1
+            try:
+                return await super().get_connection()  # type: ignore[no-untyped-call] # redis-py's own signature
+            finally:
+                self._waiting -= 1
+        connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Take it back."""
+        if self._waiting or self._in_maintenance or connection.should_reconnect():  # type: ignore[no-untyped-call]
+            await super().release(connection)
+            return
+        self._in_use_connections.remove(connection)
+        self._available_connections.append(connection)
+
+
+class _PrimaryPool(SentinelConnectionPool, _Pool):
     """redis-py's pool for sentinels refuses where all connections are in use; this one waits, like the other.
 
     And where many connections are to be made at once, the sentinels are asked once for all of them: each question is a

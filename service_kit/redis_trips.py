@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from service_kit.redis_asking import Asking, Question, RedisUnavailable, first_error
@@ -67,11 +66,12 @@ class Trips:
             _hand_out(aboard, answers, reason)
 
 
-def _hand_out(aboard: Sequence[_Traveller], answers: Sequence[Any], reason: str) -> None:
+def _hand_out(aboard: Sequence[_Traveller], answers: list[Any], reason: str) -> None:
     """What came back, to each his own; ``reason`` is why nothing did."""
-    rest = iter(answers)
+    taken = 0
     for each in aboard:
-        own = list(islice(rest, len(each.questions)))
+        own = answers[taken : taken + len(each.questions)]
+        taken += len(own)
         if each.answers.done():
             continue
         error = first_error(own)

@@ -6,7 +6,7 @@ request and never forwarded from a session. Source: realtime-protocol reference 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -306,19 +306,19 @@ def merge(session: Mapping[str, object], changes: Mapping[str, object]) -> Sessi
     merged = dict(session)
     for key, value in changes.items():
         old = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and key in ("audio", "input", "output"):
+        if key in ("audio", "input", "output") and isinstance(value, dict) and isinstance(old, dict):
             merged[key] = merge(old, value)
         else:
             merged[key] = value
     return merged
 
 
-def scrub(session: Mapping[str, object], hide: Iterable[str]) -> Session:
+def scrub(session: Mapping[str, object], hide: Collection[str]) -> Session:
     """``session`` without the hidden fields, given as dotted paths."""
-    shown = {key: value for key, value in session.items() if key not in set(hide)}
+    shown = {key: value for key, value in session.items() if key not in hide}
     for path in hide:
         branch, _, rest = path.partition(".")
-        node = shown.get(branch)
-        if rest and isinstance(node, Mapping):
+        node = shown.get(branch) if rest else None
+        if isinstance(node, dict):
             shown[branch] = scrub(node, (rest,))
     return shown

@@ -19,8 +19,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from itsdangerous import BadData, Serializer, TimestampSigner, URLSafeSerializer
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from itsdangerous import BadData, TimestampSigner, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode, want_bytes
 
 TOKEN_PREFIX: Final = "ek_"  # noqa: S105 - OpenAI's public prefix; browser SDKs refuse any other
@@ -30,6 +30,7 @@ MAX_TOKEN_CHARS: Final = 512
 CLOCK_SKEW_SECONDS: Final = 5
 TRANSCRIPTION_TARGET: Final = "intent=transcription"
 _NONCE_BYTES: Final = 12
+_SHA256: Final = SHA256()
 
 
 class InvalidToken(Exception):
@@ -140,10 +141,11 @@ class TokenKeys:
     @classmethod
     def of(cls, token_secret: bytes) -> TokenKeys:
         """Derive name and keys from the random id inside the token."""
+        extracted = HKDF.extract(_SHA256, None, token_secret)
         return cls(
-            "tok_" + urlsafe_b64encode(_derive(token_secret, b"name", 18)).decode(),
-            _derive(token_secret, b"seal", 32),
-            _derive(token_secret, b"digest", 32),
+            "tok_" + urlsafe_b64encode(_expand(extracted, b"name", 18)).decode(),
+            _expand(extracted, b"seal", 32),
+            _expand(extracted, b"digest", 32),
         )
 
     def seal(self, claims: Claims, nonce: bytes) -> bytes:
@@ -179,8 +181,8 @@ def _shared(part: _Part) -> _Part:
     return same
 
 
-def _derive(secret: bytes, label: bytes, length: int) -> bytes:
-    return HKDF(algorithm=SHA256(), length=length, salt=None, info=b"airlock/token/v1/" + label).derive(secret)
+def _expand(extracted: bytes, label: bytes, length: int) -> bytes:
+    return HKDFExpand(_SHA256, length, b"airlock/token/v1/" + label).derive(extracted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +251,7 @@ class _Serializer(URLSafeSerializer):
     """itsdangerous' serializer, without the attempt to compress what is random: it costs more than signing does."""
 
     def dump_payload(self, obj: object) -> bytes:
-        return base64_encode(Serializer.dump_payload(self, obj))
+        return base64_encode(msgspec.json.encode(obj))
 
 
 class _Signer(TimestampSigner):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Final, Protocol
 
 import structlog
@@ -185,7 +186,7 @@ async def read_json(request: web.Request) -> object:
     if request.can_read_body and request.content_type != "application/json":
         raise Refusal("unsupported_media_type")
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with nullcontext() if request.content.is_eof() else asyncio.timeout(BODY_SECONDS):
             body = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise Refusal("body_too_large") from error

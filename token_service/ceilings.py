@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from service_kit.quotas import MICRO
 from service_kit.session_token import Quota
@@ -28,24 +29,24 @@ class Ceilings:
 def ceilings_of(caller: Caller, settings: TokenServiceSettings) -> Ceilings:
     """The ceilings of one caller."""
 
-    def of(name: str) -> int | None:
-        value: int | None = getattr(caller.key, name, None)
-        return getattr(settings, name, None) if value is None else value
+    key = caller.key
+    is_anonymous = caller.kind == "anonymous"
 
-    def quota(prefix: str) -> Quota:
-        usd: float | None = of(f"{prefix}quota_usd_per_day")
-        return Quota(
-            seconds=of(f"{prefix}quota_seconds_per_day"),
-            tokens=of(f"{prefix}quota_tokens_per_day"),
-            micro_usd=None if usd is None else round(usd * MICRO),
-        )
+    def of(name: str) -> Any:
+        value = None if key is None else getattr(key, name)
+        return getattr(settings, name) if value is None else value
 
-    whose = "address" if caller.kind == "anonymous" else "subject"
     return Ceilings(
-        mints_per_minute=of(f"mints_per_minute_per_{whose}") or 0,
-        mints_per_minute_of_tenant=of("mints_per_minute_per_tenant") or 0,
-        sessions=of(f"max_sessions_per_{whose}") or 0,
-        sessions_of_tenant=of("max_sessions_per_tenant") or 0,
-        subject_quota=quota(""),
-        tenant_quota=quota("tenant_"),
+        mints_per_minute=settings.mints_per_minute_per_address if is_anonymous else of("mints_per_minute_per_subject"),
+        mints_per_minute_of_tenant=of("mints_per_minute_per_tenant"),
+        sessions=settings.max_sessions_per_address if is_anonymous else of("max_sessions_per_subject"),
+        sessions_of_tenant=of("max_sessions_per_tenant"),
+        subject_quota=_quota(of("quota_seconds_per_day"), of("quota_tokens_per_day"), of("quota_usd_per_day")),
+        tenant_quota=_quota(
+            of("tenant_quota_seconds_per_day"), of("tenant_quota_tokens_per_day"), of("tenant_quota_usd_per_day")
+        ),
     )
+
+
+def _quota(seconds: int | None, tokens: int | None, usd: float | None) -> Quota:
+    return Quota(seconds=seconds, tokens=tokens, micro_usd=None if usd is None else round(usd * MICRO))

@@ -122,7 +122,8 @@ class ClientSecrets:
                 if shape.is_beta and not claims.lock.beta_clients:
                     raise Refusal("beta_api_shape_disabled")
                 claims = msgspec.structs.replace(claims, trace=span.context.traceparent)
-                await self._check_limits(claims, ceilings)
+                subject = self.pseudonyms.of(claims.tenant, claims.subject)
+                await self._check_limits(claims, ceilings, subject)
                 secret = secrets.token_bytes(TOKEN_ID_BYTES)
                 keys = TokenKeys.of(secret)
                 await self.store.put(keys, claims, secrets.token_bytes(_NONCE_BYTES))
@@ -150,7 +151,7 @@ class ClientSecrets:
         audit.info(
             "mint.ok",
             trace_id=span.context.trace_id,
-            subject=self.pseudonyms.of(claims.tenant, claims.subject),
+            subject=subject,
             profile=claims.profile,
             model=claims.lock.model,
             token_id=keys.token_id,
@@ -167,9 +168,12 @@ class ClientSecrets:
         body = msgspec.json.encode(beta_answer(minted) if shape.is_beta else minted)
         return web.Response(body=body, content_type="application/json", charset="utf-8")
 
-    async def _check_limits(self, claims: Claims, ceilings: Ceilings) -> None:
-        """Count the mint, and see whether subject and tenant may have a session. Raises Refusal, RedisUnavailable."""
-        subject = Target(Kind.SUBJECT, self.pseudonyms.of(claims.tenant, claims.subject))
+    async def _check_limits(self, claims: Claims, ceilings: Ceilings, pseudonym: str) -> None:
+        """Count the mint, and see whether subject and tenant may have a session. Raises Refusal, RedisUnavailable.
+
+        ``pseudonym`` is the subject's.
+        """
+        subject = Target(Kind.SUBJECT, pseudonym)
         tenant = Target(Kind.TENANT, self.pseudonyms.of(claims.tenant, ""))
         of_tenant = ceilings.mints_per_minute_of_tenant
         blocks = self.revocations.questions_of_blocks(subject, tenant)

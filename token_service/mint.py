@@ -35,6 +35,8 @@ from token_service.mint_request import AirlockOptions, ExpiresAfter, MintRequest
 DEFAULT_PROFILE: Final = "default"
 _NEGOTIABLE: Final = ("max_session_seconds", "max_input_audio_seconds", "max_total_tokens", "max_cost_usd")
 _TRUSTED_ONLY: Final = ("subject", "origin", "reference_id", "metadata")
+_NO_OPTIONS: Final = AirlockOptions()
+_USUAL_LIFETIME: Final = ExpiresAfter()
 
 
 def decide_claims(
@@ -49,12 +51,12 @@ def decide_claims(
     ceilings: Ceilings,
 ) -> Claims:
     """The claims of the token this caller gets. Raises Refusal."""
-    options = request.airlock or AirlockOptions()
+    options = request.airlock or _NO_OPTIONS
     if caller.key is None:
         _refuse_trusted_options(options)
     name = _usual_profile(request.session or {}, caller, profiles) if options.profile is None else options.profile
     profile = _allowed_profile(name, caller, profiles)
-    seconds = min((request.expires_after or ExpiresAfter()).seconds, profile.limits.token_seconds)
+    seconds = min((request.expires_after or _USUAL_LIFETIME).seconds, profile.limits.token_seconds)
     lock = _lock(request.session, caller, profile)
     if not any_has(upstreams, lock.model):
         raise Refusal("invalid_request", param="session.model", message="session.model: there is no such model here.")
@@ -123,14 +125,14 @@ def _bound_origin(options: AirlockOptions, caller: Caller, allowed_origins: Sequ
 
 def _lock(session: Mapping[str, object] | None, caller: Caller, profile: Profile) -> Lock:
     if session is None:
-        return profile.lock()
+        return profile.usual_lock
     profile_type = profile.session_type
     if session.get("type", profile_type) != profile_type:
         raise Refusal(
             "invalid_request", param="session.type", message=f"session.type: must be '{profile_type}' in this profile."
         )
     if session.keys() == {"type"}:  # it only says which kind is wanted
-        return profile.lock()
+        return profile.usual_lock
     try:
         if caller.key is not None:
             return profile.lock(check_session({"type": profile_type, **session}))
@@ -153,7 +155,7 @@ def _lock_with_open_fields(session: Mapping[str, object], profile: Profile) -> L
             raise Refusal("unsupported_parameter", param=f"session.{path}")
         filled[path] = rebuild(path, value, client=True)
     lock = profile.lock(check_session(merge(profile.session, unflatten(filled))))
-    return msgspec.structs.replace(lock, open_fields=profile.lock().open_fields)
+    return msgspec.structs.replace(lock, open_fields=profile.usual_lock.open_fields)
 
 
 def _refuse_a_cost_that_cannot_be_counted(
@@ -175,16 +177,18 @@ def _limits(options: AirlockOptions, caller: Caller, profile: Profile) -> Limits
     limits = profile.session_limits
     chosen = {}
     for name in _NEGOTIABLE:
-        standard = getattr(limits, name)
         ceiling = getattr(caller.key, name, None)
-        most = standard if ceiling is None else ceiling
         asked = getattr(options, name)
+        if asked is None and ceiling is None:
+            continue
+        standard = getattr(limits, name)
+        most = standard if ceiling is None else ceiling
         if asked is None:
-            chosen[name] = min((value for value in (standard, ceiling) if value is not None), default=None)
+            chosen[name] = min(value for value in (standard, ceiling) if value is not None)
         elif most is None or asked <= most:
             chosen[name] = asked
         else:
             raise Refusal(
                 "invalid_request", param=f"airlock.{name}", message=f"airlock.{name}: must be at most {most:g}."
             )
-    return msgspec.structs.replace(limits, **chosen)
+    return msgspec.structs.replace(limits, **chosen) if chosen else limits

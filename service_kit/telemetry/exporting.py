@@ -1,5 +1,8 @@
 """The thread that sends what was recorded, in its own time: the services never wait for it.
 
+Where much happens, events and spans go sooner than at the interval, but only so many at once as one request may hold:
+a request costs as much as twenty spans, and numbers add up for nothing.
+
 What the other end did not take, because it is away, slow or busy, waits for the next time as long as there is room;
 what it refuses for good is dropped and counted. Where an answer is lost, something may arrive twice.
 """
@@ -11,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -51,7 +55,10 @@ class Backend(Protocol):
 
 
 class Exporter(Recorder):
-    """A recorder whose contents are sent to a backend every ``interval_seconds``, and at the end."""
+    """A recorder whose contents are sent to a backend every ``interval_seconds``, and at the end.
+
+    A full batch of events or spans goes at once.
+    """
 
     def __init__(self, backend: Backend, interval_seconds: float) -> None:
         super().__init__(is_sent=True)
@@ -79,24 +86,36 @@ class Exporter(Recorder):
 
     def _run(self) -> None:
         is_last = False
+        due = time.monotonic() + self._interval_seconds
         while not is_last:
-            self._wake.wait(self._interval_seconds)
+            self._wake.wait(due - time.monotonic())
             is_last = self._is_closing  # asked before it sends, so that what comes until then is sent too
             if not is_last:
                 self._wake.clear()
-            self._note(self._send_all())
+            if is_last or time.monotonic() >= due:
+                self._note(self._send_all())
+                due = time.monotonic() + self._interval_seconds
+            elif not self._is_failing:
+                self._note(self._send_full_batches())
 
     def _send_all(self) -> bool:
         """Send all there is, the alerts first; False as soon as something was not taken now."""
-        return (
-            self._send(self.events, "events", self._backend.send_events)
-            and self._send_points()
-            and self._send(self.spans, "spans", self._backend.send_spans)
-        )
+        return self._send_events(1) and self._send_points() and self._send_spans(1)
 
-    def _send(self, waiting: Waiting[T], what: str, send: Callable[[Sequence[T]], Outcome]) -> bool:
-        while batch := waiting.first(BATCH):
-            outcome = self._outcome(lambda batch=batch: send(batch))  # type: ignore[misc] # its default binds it
+    def _send_full_batches(self) -> bool:
+        """Send what fills requests; False as soon as something was not taken now."""
+        return self._send_events(BATCH) and self._send_spans(BATCH)
+
+    def _send_events(self, least: int) -> bool:
+        return self._send(self.events, "events", self._backend.send_events, least)
+
+    def _send_spans(self, least: int) -> bool:
+        return self._send(self.spans, "spans", self._backend.send_spans, least)
+
+    def _send(self, waiting: Waiting[T], what: str, send: Callable[[Sequence[T]], Outcome], least: int) -> bool:
+        while len(waiting) >= least:
+            batch = waiting.first(BATCH)
+            outcome = self._outcome(partial(send, batch))
             if outcome is Outcome.NOT_NOW:
                 return False
             waiting.remove(len(batch))

@@ -2,14 +2,16 @@
 
 OpenCensus has been retired by its makers (docs/telemetry.md); :mod:`.otel_backend` is its successor. Its exporters turn
 records into envelopes and post them; their queues and threads are not used, since ours count what is dropped. It knows
-no distributions, so those of a timing are put into its data point by hand.
+no distributions, so those of a timing are put into its data point by hand. The envelope of a span, of which there is
+one for each mint, is made here: OpenCensus takes four times as long for the same.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,16 +19,12 @@ from typing import Any, Final
 os.environ["APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL"] = "true"
 
 from azure.core.credentials import TokenCredential
+from opencensus.ext.azure.common import utils
 from opencensus.ext.azure.common.protocol import DataPoint, Envelope
 from opencensus.ext.azure.common.transport import TransportStatusCode
 from opencensus.ext.azure.log_exporter import AzureEventHandler
 from opencensus.ext.azure.metrics_exporter import MetricsExporter
 from opencensus.ext.azure.trace_exporter import AzureExporter
-from opencensus.trace.link import Link
-from opencensus.trace.span import SpanKind
-from opencensus.trace.span_context import SpanContext
-from opencensus.trace.span_data import SpanData
-from opencensus.trace.status import Status
 
 from service_kit.telemetry.connection_string import Ingestion
 from service_kit.telemetry.exporting import GRACE_SECONDS, REQUEST_SECONDS, Outcome
@@ -39,7 +37,6 @@ _OUTCOME: Final = {
     TransportStatusCode.RETRY: Outcome.NOT_NOW,
     TransportStatusCode.DROP: Outcome.REFUSED,
 }
-_KINDS: Final = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "internal": SpanKind.UNSPECIFIED}
 _MAX_POINTS: Final = 10_000
 _MANY_REDIRECTS: Final = 1_000
 _FAILED: Final = 2
@@ -64,12 +61,15 @@ class OpenCensusBackend:
         self._events = AzureEventHandler(**options)
         self._metrics = MetricsExporter(**options)
 
-        def name_role(envelope: Envelope) -> None:
-            envelope.tags["ai.cloud.role"] = role
-            envelope.tags["ai.cloud.roleInstance"] = role_instance
+        own_tags = {"ai.cloud.role": role, "ai.cloud.roleInstance": role_instance}
+        self._tags = {**utils.azure_monitor_context, **own_tags}
 
+        def name_role(envelope: Envelope) -> None:
+            envelope.tags.update(own_tags)
+
+        self._events.add_telemetry_processor(name_role)
+        self._metrics.add_telemetry_processor(name_role)
         for exporter in (self._spans, self._events, self._metrics):
-            exporter.add_telemetry_processor(name_role)
             # Only where it counts for its own statistics, which are off, does it say how a request failed. Now that it
             # is made, this starts nothing; it counts in a few numbers that nobody asks for.
             exporter._check_stats_collection = _yes  # noqa: SLF001
@@ -87,22 +87,45 @@ class OpenCensusBackend:
 
     def send_spans(self, spans: Sequence[SpanRecord]) -> Outcome:
         """See the protocol."""
-        return _post(self._spans, (envelope for span in spans for envelope in self._envelopes(span)))
+        return _post(self._spans, map(self._envelope, spans))
 
-    def _envelopes(self, span: SpanRecord) -> Iterator[Envelope]:
-        for envelope in self._spans.span_data_to_envelope(_span_data(span)):
-            data = envelope.data.baseData
-            data.success = not span.has_failed  # OpenCensus takes 101 for a failure
-            data.name = span.name
-            envelope.tags["ai.operation.name"] = span.name
-            yield envelope
+    def _envelope(self, span: SpanRecord) -> dict[str, object]:
+        tags = {**self._tags, "ai.operation.id": span.context.trace_id, "ai.operation.name": span.name}
+        if span.parent_id:
+            tags["ai.operation.parentId"] = span.parent_id
+        properties: dict[str, object] = dict(span.attributes)
+        if span.link:
+            properties["_MS.links"] = json.dumps([{"operation_Id": span.link.trace_id, "id": span.link.span_id}])
+        code = (_FAILED if span.has_failed else 0) if span.status is None else span.status
+        data = {
+            "ver": 2,
+            "id": span.context.span_id,
+            "name": span.name,
+            "duration": utils.microseconds_to_duration(round(span.seconds * 1_000_000)),
+            "success": not span.has_failed,
+            "properties": properties,
+        }
+        if span.kind == "server":
+            kind = "Request"
+            data["responseCode"] = str(code)
+        else:
+            kind = "RemoteDependency"
+            data["resultCode"] = str(code)
+            data["type"] = "INPROC" if span.kind == "internal" else None
+        return {
+            "name": f"Microsoft.ApplicationInsights.{kind}",
+            "time": _iso(span.started_at),
+            "iKey": self._spans.options.instrumentation_key,
+            "tags": tags,
+            "data": {"baseType": f"{kind}Data", "baseData": data},
+        }
 
 
 def _yes() -> bool:
     return True
 
 
-def _post(exporter: Any, envelopes: Iterable[Envelope]) -> Outcome:
+def _post(exporter: Any, envelopes: Iterable[object]) -> Outcome:
     exporter._consecutive_redirects = _MANY_REDIRECTS  # noqa: SLF001 - it would follow a redirect anywhere
     checked = exporter.apply_telemetry_processors(list(envelopes))
     return _OUTCOME[exporter._transmit(checked)]  # noqa: SLF001 - its callers keep the outcome to themselves
@@ -133,28 +156,5 @@ def _log_record(event: EventRecord) -> logging.LogRecord:
     return record
 
 
-def _span_data(span: SpanRecord) -> SpanData:
-    attributes: dict[str, Any] = dict(span.attributes)
-    if span.status is not None:
-        attributes["http.status_code"] = span.status
-    return SpanData(
-        name=span.name,
-        context=SpanContext(trace_id=span.context.trace_id, span_id=span.context.span_id),
-        span_id=span.context.span_id,
-        parent_span_id=span.parent_id,
-        attributes=attributes,
-        start_time=_iso(span.started_at),
-        end_time=_iso(span.started_at + span.seconds),
-        child_span_count=0,
-        stack_trace=None,
-        annotations=[],
-        message_events=[],
-        links=[Link(span.link.trace_id, span.link.span_id)] if span.link else [],
-        status=Status(_FAILED if span.has_failed else 0),
-        same_process_as_parent_span=None,
-        span_kind=_KINDS[span.kind],
-    )
-
-
 def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

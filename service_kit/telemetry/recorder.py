@@ -7,9 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 from service_kit.telemetry.catalogue import ATTRIBUTES, EVENTS
 from service_kit.telemetry.spans import Span, SpanKind, SpanRecord, Value
@@ -133,7 +135,7 @@ class Recorder:
     def _ended(self, span: SpanRecord) -> None:
         if not self.is_sent:
             return
-        if not self.spans.put(replace(span, attributes=_allowed(span.attributes))):
+        if not self.spans.put(msgspec.structs.replace(span, attributes=_allowed(span.attributes))):
             self.dropped("spans", 1)
         if len(self.spans) >= BATCH:
             self.on_many()
@@ -148,5 +150,6 @@ def _allowed(attributes: Mapping[str, object]) -> dict[str, Value]:
         if isinstance(value, int | float) and not isinstance(value, bool):
             kept[name] = value
         else:
-            kept[name] = _NOT_PLAIN.sub("?", str(value)[:MAX_VALUE_CHARS])
+            text = str(value)[:MAX_VALUE_CHARS]
+            kept[name] = text if text.isascii() and text.isprintable() else _NOT_PLAIN.sub("?", text)
     return kept

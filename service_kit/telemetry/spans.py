@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
+
+import msgspec
 
 from service_kit.telemetry.trace_context import TraceContext
 
@@ -16,8 +17,7 @@ Value = str | int | float
 FIRST_FAILURE_STATUS = 400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanRecord:
+class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A span that is over.
 
     Attributes:
@@ -35,7 +35,7 @@ class SpanRecord:
     has_failed: bool
     status: int | None
     link: TraceContext | None
-    attributes: dict[str, Value] = field(default_factory=dict)
+    attributes: dict[str, Value] = {}
 
 
 class Span:

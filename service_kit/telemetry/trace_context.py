@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 TRACEPARENT: Final = "traceparent"
 MAX_CHARS: Final = 128
@@ -18,8 +19,7 @@ _TRACEPARENT: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(msgspec.Struct, frozen=True):
     """One span's place: its trace and its own id, in lower-case hexadecimal of 32 and 16 digits."""
 
     trace_id: str

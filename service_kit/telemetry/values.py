@@ -116,8 +116,10 @@ def _metric(name: str, kind: MetricKind) -> Metric | None:
 
 
 def _labels(metric: Metric, dimensions: Mapping[str, str]) -> Labels:
-    given = ((dimensions.get(name), values) for name, values in metric.dimensions.items())
-    return tuple(value if value in values else OTHER for value, values in given)
+    if not metric.dimensions:
+        return ()
+    given = [(dimensions.get(name), values) for name, values in metric.dimensions.items()]
+    return tuple([value if value in values else OTHER for value, values in given])
 
 
 UP_TO: Final = "up_to"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -33,6 +33,20 @@ EDGE = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 )
 def test_client_address(peer: str, forwarded_for: list[str], address: str) -> None:
     assert client_address(peer, forwarded_for, EDGE) == address
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_an_address_is_one_where_the_library_says_so(place: int) -> None:
+    odd = ["", "00", "01", "007", " 1", "1 ", "1\n", "+1", "-1", "0x1", "1e1", "\uff11", "\u0661", "1.1", "1/8"]
+    for octet in (*map(str, range(1_000)), *odd):
+        octets = ["1"] * 4
+        octets[place] = octet
+        text = ".".join(octets)
+        try:
+            address = str(ip_address(text))
+        except ValueError:
+            address = ""
+        assert client_address(text, [], ()) == address
 
 
 def test_nobody_is_believed_without_an_edge() -> None:

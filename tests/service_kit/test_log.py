@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,25 @@ def test_long_values_are_cut_and_strings_in_objects_left_out(capfd: pytest.Captu
     (line,) = lines(capfd)
     assert len(line["reason"]) == 256
     assert line["tokens"] == {"input": 3, "nested": {}}
+
+
+class Odd(int):
+    """A number of a class that msgspec does not know."""
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["", 'plain \\ "text"', "\x00\t\n\x1b\x7f", "é\u2028\U0001f600", "\udcff", 2**80, Odd(5), -0.0, 1e300, True, None],
+)
+def test_a_line_is_what_json_dumps_writes(capfd: pytest.CaptureFixture[str], reason: object) -> None:
+    set_up_logging("token_service", "INFO")
+    structlog.get_logger().info("session.end", reason=reason, tokens={"input": 3, "nested": {"cached": 0.25}})
+    (line,) = capfd.readouterr().out.splitlines()
+    assert line.isascii()
+    assert line.isprintable()
+    fields = json.loads(line)
+    assert (fields["reason"], fields["tokens"]) == (reason, {"input": 3, "nested": {"cached": 0.25}})
+    assert re.sub("e[+]", "e", line) == re.sub("e[+]", "e", json.dumps(fields))
 
 
 def test_a_library_s_record_keeps_its_place_and_loses_its_text(capfd: pytest.CaptureFixture[str]) -> None:

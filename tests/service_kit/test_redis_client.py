@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from local_cloud.redis_server import RedisServer
 from service_kit.log import set_up_logging
 from service_kit.redis_client import DirectClient, Pseudonyms, RedisUnavailable, Script, connect
-from service_kit.redis_pools import DEADLINE_SECONDS
+from service_kit.redis_pools import DEADLINE_SECONDS, MAX_CONNECTIONS
 from tests.tcp_proxy import TcpProxy
 
 
@@ -93,6 +93,24 @@ async def test_a_way_with_an_error_among_its_answers_is_a_failed_one(redis: Redi
     assert isinstance(answers[0], RedisUnavailable)
     assert answers[1] == 1
     assert ways == [False]
+    await client.aclose()
+
+
+async def test_who_finds_no_connection_idle_gets_the_next_that_is(redis: Redis, redis_server: str) -> None:
+    client = connect(redis_server)
+    count = Script(client, "return redis.call('INCR', KEYS[1])")
+    ways = [count.confirmed(0, "count") for _ in range(6 * MAX_CONNECTIONS)]  # each alone on its connection
+    assert sorted(number for number, _ in await asyncio.gather(*ways)) == list(range(1, len(ways) + 1))
+    assert (await count.confirmed(0, "count"))[0] == len(ways) + 1
+    await client.aclose()
+
+
+async def test_an_answer_that_comes_too_late_is_nobody_s(redis_server: str) -> None:
+    client = connect(redis_server)
+    with pytest.raises(RedisUnavailable):
+        await client.ask(lambda: client.together("list", ("BLPOP", "list", 0)))
+    async with asyncio.timeout(5):
+        assert await client.together("key", ("ECHO", "mine")) == [b"mine"]
     await client.aclose()
 
 

@@ -13,6 +13,7 @@ from service_kit.prices import Price, PriceList, TranscriptionPrice
 from service_kit.session_token import Claims, Quota
 from service_kit.upstreams import UpstreamSettings, upstreams_of_environment
 from tests.examples import NOW, PAGE, profiles
+from token_service.beta_mint import beta_answer
 from token_service.callers import Caller, CallerKey
 from token_service.ceilings import Ceilings
 from token_service.mint import decide_claims
@@ -517,6 +518,27 @@ def test_the_answer_shows_the_session_without_what_is_hidden() -> None:
             "stores": "nothing",
         },
     }
+
+
+def test_a_mint_leaves_the_profile_s_lock_as_it_was() -> None:
+    """All mints without a session of their own share it."""
+    profile = profiles().profiles["default"]
+    for _ in range(2):
+        claims = decide_claims(
+            parse_mint_request({}),
+            BROWSER,
+            {"default": profile},
+            prices=profiles().price_list,
+            upstreams=OPENAI,
+            allowed_origins=(PAGE,),
+            now=NOW,
+            ceilings=CEILINGS,
+        )
+        assert claims.lock is profile.usual_lock
+        beta_answer(
+            mint_response(claims, token="ek_x", token_id="tok_x", relay_url="ws://localhost", provider="OpenAI")
+        )
+    assert profile.usual_lock == profile.lock()
 
 
 def test_the_answer_shows_what_a_profile_does_not_hide() -> None:

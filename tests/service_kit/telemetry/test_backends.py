@@ -15,7 +15,7 @@ from local_cloud.ports import free_port
 from service_kit.telemetry.backends import TelemetryBackend, is_installed, open_backend
 from service_kit.telemetry.connection_string import Ingestion, parse_connection_string
 from service_kit.telemetry.exporting import Exporter
-from service_kit.telemetry.recorder import MAX_EVENTS, MAX_SPANS, Recorder
+from service_kit.telemetry.recorder import BATCH, MAX_EVENTS, MAX_SPANS, Recorder
 from tests.certificates import vouched_for
 from tests.end_to_end.traces import until
 
@@ -179,6 +179,23 @@ async def test_a_redirect_is_not_followed(opened: Open, ingestion: ApplicationIn
         await close(recorder)
         assert ingestion.requests > 0
         assert elsewhere.requests == 0
+
+
+async def test_much_that_waits_goes_before_the_interval_in_full_batches_and_without_numbers(
+    opened: Open, ingestion: ApplicationInsights
+) -> None:
+    recorder = opened(ingestion, 600)
+    recorder.count("airlock_mints_total")
+    recorder.event("redis.down", {})
+    for _ in range(2 * BATCH + 1):
+        recorder.span("session", "internal").end()
+    await ingestion.until(lambda: len(of(ingestion, "RemoteDependency")) >= 2 * BATCH)
+    assert len(ingestion.envelopes) == 2 * BATCH
+    assert ingestion.requests == 2
+    await close(recorder)
+    assert len(of(ingestion, "RemoteDependency")) == 2 * BATCH + 1
+    assert len(of(ingestion, "Event")) == 1
+    assert total(ingestion, "airlock_mints_total") == 1
 
 
 async def test_nobody_there_keeps_nobody_waiting(opened: Open) -> None:
