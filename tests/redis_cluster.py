@@ -158,9 +158,16 @@ class Cluster:
             found: list[Any] = redis.execute_command("CLUSTER SLOTS")
             return found
 
+    def _epoch(self, server: RedisServer, which: str) -> int:
+        with Redis(port=server.port, decode_responses=True, **self._login) as redis:
+            return int(redis.cluster("INFO")[f"cluster_{which}_epoch"])
+
     def hand_over(self, key: str, to: RedisServer) -> None:
-        """Give the key's slot, which is empty, to another node."""
+        """Give the key's slot, which is empty, to another node, for good: its word then is the newest of all."""
         slot, owner = key_slot(key.encode()), self.id_of(to)
+        newest = max(self._epoch(each, "my") for each in self.masters)
+        _until(lambda: self._epoch(to, "current") >= newest)  # it bumps its own past those that it has heard of
+        self.tell(to, "CLUSTER", "BUMPEPOCH")
         for server in (to, *(each for each in self.masters if each is not to)):
             self.tell(server, "CLUSTER", "SETSLOT", slot, "NODE", owner)
 
