@@ -23,7 +23,7 @@ RUN /opt/airlock/bin/python -m scripts.compile_relay \
 
 FROM ${BASE}
 RUN apt-get -qq update \
-    && apt-get -qq install --yes --no-install-recommends ca-certificates python3 \
+    && apt-get -qq install --yes --no-install-recommends ca-certificates libjemalloc2 python3 \
     && rm -rf /var/lib/apt/lists /var/cache/apt /var/log/apt /var/log/dpkg.log \
     && find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 COPY --from=build /opt/airlock /opt/airlock
@@ -36,6 +36,8 @@ ENV PATH=/opt/airlock/bin:/usr/bin:/bin \
     PYTHONMALLOC=malloc \
     MALLOC_PERTURB_=165 \
     GLIBC_TUNABLES=glibc.malloc.tcache_count=0 \
+    LD_PRELOAD=libjemalloc.so.2 \
+    MALLOC_CONF=junk:free,narenas:1 \
     HOST=0.0.0.0 \
     PORT=8080
 USER 10001:10001

@@ -49,11 +49,11 @@ pictures: packages $(DEV_INSTALLED) $(NODE_INSTALLED) ## take the README's pictu
 	cp screenshots/light-390-denied.png docs/pictures/blocked.png
 
 bench: compiled ## measure what a relayed message costs, beside nginx and other relays (about 15 minutes)
-	@scripts/install_debian_packages.sh redis-server nginx
+	@scripts/install_debian_packages.sh redis-server nginx libjemalloc2
 	@$(PYTHON) -m bench $(ARGS)
 
 bench-soak: compiled ## a thousand live sessions for five minutes on two cores
-	@scripts/install_debian_packages.sh redis-server
+	@scripts/install_debian_packages.sh redis-server libjemalloc2
 	@$(PYTHON) -m bench.soak $(ARGS)
 
 soak: compiled ## run the tests that take minutes, the image's steps among them
@@ -61,7 +61,7 @@ soak: compiled ## run the tests that take minutes, the image's steps among them
 	$(PYTHON) -m pytest -m soak
 
 packages:
-	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server nginx fonts-dejavu-core firefox-esr pulseaudio \
+	@scripts/install_debian_packages.sh chromium espeak-ng sox redis-server nginx fonts-dejavu-core firefox-esr pulseaudio libjemalloc2 \
 		$$(command -v node >/dev/null || echo nodejs) $$(command -v npm >/dev/null || echo npm) $$(command -v curl >/dev/null || echo curl)
 
 static: $(DEV_INSTALLED)

@@ -340,6 +340,7 @@ CONTENDERS: Final = {
         Contender("direct", None),
         Contender("nginx", _nginx(tls=False)),
         Contender("relay", _relay(), needs_token=True),
+        Contender("relay-plain", _relay(PURE_PYTHON="1"), needs_token=True),
         Contender("relay-aiohttp", _relay(WEBSOCKETS="aiohttp"), needs_token=True),
         Contender("relay-workers", _relay(WORKERS="2"), needs_token=True, least_processes=3),
         Contender("aiohttp", _aiohttp_pump(tls=False)),

@@ -15,6 +15,7 @@ LABELS: Final = {
     "direct": "direct",
     "nginx": "nginx",
     "relay": "**Airlock**",
+    "relay-plain": "Airlock, `PURE_PYTHON=1`",
     "relay-aiohttp": "Airlock, `WEBSOCKETS=aiohttp`",
     "relay-workers": "Airlock, `WORKERS=2`",
     "aiohttp": "aiohttp pump",

@@ -10,7 +10,7 @@ from bench.orders import Flow, Place, SetUp
 _FEW: Final = ("nginx", "relay", "aiohttp")
 _PEERS: Final = ("direct", *_FEW, "openai", "litellm")
 _TLS: Final = ("nginx-tls", "relay-tls", "aiohttp-tls")
-_EVERY: Final = (*_PEERS, "relay-aiohttp", "relay-workers", *_TLS)
+_EVERY: Final = (*_PEERS, "relay-plain", "relay-aiohttp", "relay-workers", *_TLS)
 GROWTH: Final = (1, 10, 100, 1_000)
 """Sessions that share the same messages."""
 _GROWTH_APPENDS_PER_SECOND: Final = 1_000

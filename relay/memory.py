@@ -2,7 +2,8 @@
 
 Python's own allocator keeps freed blocks as they were; 7 copies of a session's audio were found after its end
 (security reference §4.6). With the C library's allocator, told to fill what is freed, there are none. glibc fills no
-block of a kilobyte or less that it keeps at hand for the same thread, so it is told to keep none.
+block of a kilobyte or less that it keeps at hand for the same thread, so it is told to keep none; then each block costs
+two locked instructions. jemalloc fills what it keeps at hand, so it is taken where it is installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ctypes
 import resource
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 _FILL: Final = {
@@ -19,21 +21,36 @@ _FILL: Final = {
     "darwin": {"PYTHONMALLOC": "malloc", "MallocScribble": "1"},  # malloc(3)
 }
 _KEEP_NONE_AT_HAND: Final = "glibc.malloc.tcache_count"
+_JEMALLOC: Final = ("lib/*/libjemalloc.so.2", "lib64/libjemalloc.so.2", "lib/libjemalloc.so.2")
+_FILL_BY_JEMALLOC: Final = "junk:free,narenas:1"  # jemalloc(3); one arena, since one thread does nearly everything
 _PR_SET_DUMPABLE: Final = 4
 _MADV_DONTNEED: Final = 4
 _madvise: Final = ctypes.CDLL(None).madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
-def scrubbing_environment(environment: Mapping[str, str], platform: str = sys.platform) -> dict[str, str]:
+def find_jemalloc(root: Path = Path("/usr")) -> str:
+    """Where jemalloc is installed; empty if nowhere."""
+    return next((str(found) for pattern in _JEMALLOC for found in sorted(root.glob(pattern))), "")
+
+
+def scrubbing_environment(
+    environment: Mapping[str, str], platform: str = sys.platform, jemalloc: str | None = None
+) -> dict[str, str]:
     """The variables that are still missing for freed memory to be overwritten; empty once they are there.
 
-    A value that the operator set, be it to switch this off, is left alone.
+    ``jemalloc`` is its library, looked for where it is None. A value that the operator set, be it to switch this off,
+    is left alone; ``LD_PRELOAD`` too, and then it is the C library's allocator.
     """
     missing = {name: value for name, value in _FILL.get(platform, {}).items() if name not in environment}
     tunables = environment.get("GLIBC_TUNABLES", "")
     if platform == "linux" and _KEEP_NONE_AT_HAND not in tunables:
         missing["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, f"{_KEEP_NONE_AT_HAND}=0")))
+    if platform == "linux" and "LD_PRELOAD" not in environment:
+        jemalloc = find_jemalloc() if jemalloc is None else jemalloc
+        if jemalloc:
+            missing["LD_PRELOAD"] = jemalloc
+            missing["MALLOC_CONF"] = environment.get("MALLOC_CONF", _FILL_BY_JEMALLOC)
     return missing
 
 

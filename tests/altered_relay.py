@@ -166,7 +166,13 @@ def allocated_bytes() -> int:
     Python's own objects are among it, since the relay's launcher makes Python use the C library's allocator.
     """
     gc.collect()
-    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallctl"):  # jemalloc's, whose numbers are as of the last epoch
+        epoch, count, size = ctypes.c_uint64(1), ctypes.c_size_t(), ctypes.c_size_t(ctypes.sizeof(ctypes.c_size_t))
+        library.mallctl(b"epoch", None, None, ctypes.byref(epoch), size)
+        library.mallctl(b"stats.allocated", ctypes.byref(count), ctypes.byref(size), None, ctypes.c_size_t(0))
+        return count.value
+    mallinfo2 = library.mallinfo2
     mallinfo2.restype = _MallInfo
     info = mallinfo2()
     return int(info.uordblks + info.hblkhd)

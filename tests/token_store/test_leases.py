@@ -288,6 +288,29 @@ async def test_what_is_asked_along_is_answered_with_the_lease_and_with_each_rene
             pass
 
 
+async def test_the_renewals_of_many_go_together(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not isinstance(redis, DirectClient):
+        pytest.skip("a cluster's nodes are asked each by itself")
+    monkeypatch.setattr(relay.leases, "TOGETHER_SECONDS", 0.5)
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.1)
+    renewed: asyncio.Queue[list[Any]] = asyncio.Queue()
+    ways: list[int] = []
+    ask = redis._over_one_connection
+
+    async def count(commands: Sequence[Command]) -> list[Any]:
+        ways.append(len(commands))
+        return await ask(commands)
+
+    monkeypatch.setattr(redis, "_over_one_connection", count)
+    holder, sessions = make_leases(redis, per_tenant=20), [f"sess_{number}" for number in range(20)]
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(20):
+        for session in sessions:
+            await stack.enter_async_context(holder.hold(claims(subject=session), session, renewed.put_nowait))
+        for _ in range(3 * len(sessions)):  # they may begin on both sides of such a moment
+            await renewed.get()
+    assert max(ways) == 2 * len(sessions)
+
+
 async def test_what_is_asked_beside_a_renewal_goes_the_same_way(
     redis: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
