@@ -1,4 +1,3 @@
-cimport cython
 cimport picows.picows as picows
 from relay.picows_burst cimport Burst
 

@@ -61,6 +61,10 @@ class Running:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(line.split()[1:] for line in lines if line.startswith(f"{name}:"))
 
+    def mapped(self) -> str:
+        """What is in its memory, the libraries too."""
+        return Path(f"/proc/{self.pid}/maps").read_text()
+
     def environment(self) -> dict[str, str]:
         """What it was started with."""
         lines = Path(f"/proc/{self.pid}/environ").read_text().split("\0")
@@ -183,6 +187,7 @@ async def test_both_services_run_as_its_user_without_rights_and_write_nothing(im
         assert running.status("NSpid")[-1] == "1"
         assert [running.status(name) for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == [["0" * 16]] * 4
         assert scrubbing_environment(running.environment()) == {}
+        assert "/libjemalloc.so.2" in running.mapped()
     async with aiohttp.ClientSession() as http:
         async with http.get(both.addresses.page_url) as page:
             assert page.status == 200
