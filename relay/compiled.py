@@ -34,18 +34,12 @@ DIRECTIVES: Final = {
 ROOT: Final = Path(__file__).parent / "__compiled__"
 
 
-def sources() -> list[Path]:
-    """Each module, and what is said of it for C."""
-    folder = Path(__file__).parent
-    return [path for name in MODULES for path in (folder / f"{name}.py", folder / f"{name}.pxd") if path.exists()]
-
-
 def folder() -> Path:
     """Where the modules lie if they were compiled from these sources, for this Python and this picows."""
     digest = hashlib.sha256(f"{EXTENSION_SUFFIXES[0]} {metadata.version('picows')} {json.dumps(DIRECTIVES)}".encode())
-    for path in sources():
-        text = path.read_bytes()
-        digest.update(f"{path.name} {len(text)} ".encode() + text)
+    for name in (f"{module}.{kind}" for module in MODULES for kind in ("py", "pxd")):
+        text = (ROOT.parent / name).read_bytes()
+        digest.update(f"{name} {len(text)} ".encode() + text)
     return ROOT / digest.hexdigest()[:16]
 
 

@@ -255,7 +255,7 @@ class Session:
         browser.ended.add_done_callback(self._browser_ended)
         async with browser, ModelEnd() as model_end:
             if self._relay.websockets.hand_over:
-                self._upgrade.is_over()
+                self._upgrade.release()
             over = await self._until_over(wire, model_end)
             given_back = await self.give_back()
             if over.told and not given_back:

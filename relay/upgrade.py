@@ -48,7 +48,7 @@ class Upgrade:
         )
         return channel
 
-    def is_over(self) -> None:
+    def release(self) -> None:
         """Let aiohttp's handler return."""
         if not self.answered.done():
             self.answered.set_result(None)
@@ -82,7 +82,7 @@ class Serving:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is None:
-            upgrade.is_over()
+            upgrade.release()
         elif not upgrade.answered.done():
             upgrade.answered.set_exception(error)
         else:

@@ -23,10 +23,10 @@ from relay.compiled import DIRECTIVES, MODULES, ROOT, folder
 def main() -> None:
     """Compile what is not compiled yet, and remove what was compiled from other sources."""
     target = folder()
-    if sys.argv[1:] == ["--lacking"]:
-        print(*([] if target.is_dir() else lacking()))
-        return
     if target.is_dir():
+        return
+    if sys.argv[1:] == ["--lacking"]:
+        print(*lacking())
         return
     print(f"Compiling the relay's hot path: {', '.join(MODULES)}")
     said = io.StringIO()

@@ -76,7 +76,7 @@ async def test_the_client_is_heard_to_the_end_and_aiohttp_forgotten_where_it_has
         channel.on_frame = heard.put_nowait
         async with channel:
             if websockets.hand_over:
-                upgrade.is_over()
+                upgrade.release()
             await channel.ended
             await channel.close(1000, "")
 
@@ -109,7 +109,7 @@ async def test_what_fails_after_the_answer_is_logged() -> None:
     upgrade, answered = an_upgrade(), asyncio.Event()
 
     async def fail() -> None:
-        upgrade.is_over()
+        upgrade.release()
         await answered.wait()
         raise ZeroDivisionError
 
@@ -147,7 +147,7 @@ async def test_at_the_end_who_is_about_to_leave_may_and_the_others_are_cut_off(m
     leave = asyncio.Event()
 
     async def serve(name: str, upgrade: Upgrade, *, leaves: bool) -> None:
-        upgrade.is_over()
+        upgrade.release()
         try:
             await (leave if leaves else asyncio.Event()).wait()
             how.append(f"{name} left")

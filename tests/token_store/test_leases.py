@@ -288,12 +288,10 @@ async def test_what_is_asked_along_is_answered_with_the_lease_and_with_each_rene
             pass
 
 
-async def test_the_renewals_of_many_go_together(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def watched(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many questions each way to Redis carries, from now on."""
     if not isinstance(redis, DirectClient):
         pytest.skip("a cluster's nodes are asked each by itself")
-    monkeypatch.setattr(relay.leases, "TOGETHER_SECONDS", 0.5)
-    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.1)
-    renewed: asyncio.Queue[list[Any]] = asyncio.Queue()
     ways: list[int] = []
     ask = redis._over_one_connection
 
@@ -302,6 +300,14 @@ async def test_the_renewals_of_many_go_together(redis: RedisClient, monkeypatch:
         return await ask(commands)
 
     monkeypatch.setattr(redis, "_over_one_connection", count)
+    return ways
+
+
+async def test_the_renewals_of_many_go_together(redis: RedisClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay.leases, "TOGETHER_SECONDS", 0.5)
+    monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.1)
+    renewed: asyncio.Queue[list[Any]] = asyncio.Queue()
+    ways = watched(redis, monkeypatch)
     holder, sessions = make_leases(redis, per_tenant=20), [f"sess_{number}" for number in range(20)]
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(20):
         for session in sessions:
@@ -314,16 +320,8 @@ async def test_the_renewals_of_many_go_together(redis: RedisClient, monkeypatch:
 async def test_what_is_asked_beside_a_renewal_goes_the_same_way(
     redis: RedisClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not isinstance(redis, DirectClient):
-        pytest.skip("a cluster's nodes are asked each by itself")
     monkeypatch.setattr(relay.leases, "RENEW_SECONDS", 0.05)
     renewals: asyncio.Queue[list[Any]] = asyncio.Queue()
-    ways: list[int] = []
-    ask = redis._over_one_connection
-
-    async def count(commands: Sequence[Command]) -> list[Any]:
-        ways.append(len(commands))
-        return await ask(commands)
 
     async def ask_too() -> None:
         await redis.ask_all(Question("airlock:test:x", ("GET", "airlock:test:x")))
@@ -331,7 +329,7 @@ async def test_what_is_asked_beside_a_renewal_goes_the_same_way(
     lease = make_leases(redis).hold(claims(), "sess_1", renewals.put_nowait, beside=lambda: [ask_too()])
     async with lease, asyncio.timeout(5):
         await renewals.get()  # scripts are known from here on
-        monkeypatch.setattr(redis, "_over_one_connection", count)
+        ways = watched(redis, monkeypatch)
         await renewals.get()
     assert ways[0] == 3
 
